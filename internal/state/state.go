@@ -1,0 +1,146 @@
+// Package state holds the values that pass between stshost's packages and
+// into its store: the journal of a policy domain, the bodies it has served,
+// certificates and the queue that issues them. It has no behaviour beyond
+// small questions about the values themselves, and does no I/O, so that
+// store, acme, dnsupdate, check, server and reconcile can share it without
+// importing one another.
+package state
+
+import (
+	"errors"
+	"time"
+
+	"github.com/stshost/stshost/mtasts"
+)
+
+// Errors that cross package borders. They are compared with errors.Is.
+var (
+	// ErrNotFound says that the store holds no such thing.
+	ErrNotFound = errors.New("not found")
+
+	// ErrManual says that nobody but the operator can make a DNS change: the
+	// account's provider is "print". It is a reason to wait, not a failure.
+	ErrManual = errors.New("this DNS record is entered by hand")
+)
+
+// Step is how far a policy domain has come on the way certificate, policy,
+// proof, announcement. A step is journalled when it has been reached.
+type Step string
+
+// The steps in their order.
+const (
+	// WaitingDNS: the policy host does not lead to this server yet.
+	WaitingDNS Step = "waiting-dns"
+	// WaitingCertificate: the policy host leads here; the CA has not issued yet.
+	WaitingCertificate Step = "waiting-certificate"
+	// Serving: the body is served under a valid certificate; not yet fetched back.
+	Serving Step = "serving"
+	// Proven: the body was fetched back as a sender would; not yet announced.
+	Proven Step = "proven"
+	// Announced: the DNS provider accepted the record; not yet seen everywhere.
+	Announced Step = "announced"
+	// Confirmed: every authoritative server shows exactly this one record.
+	Confirmed Step = "confirmed"
+)
+
+// Domain is the journal of one policy domain: what it serves, what it has
+// announced, and what it does next.
+type Domain struct {
+	Name  string    // policy domain in A-labels
+	Step  Step      // the last step reached
+	Since time.Time // when Step was reached
+
+	// Mode and MaxAge are where a managed domain (one without `mode` in the
+	// config) stands. Mode is "" until the first body was decided.
+	Mode   mtasts.Mode
+	MaxAge time.Duration // 0: the config's max_age
+	// ConfigMaxAge is the config's max_age when MaxAge was adopted: an edit of
+	// the config ends the adoption of MaxAge.
+	ConfigMaxAge time.Duration
+	Adopted      bool // Mode and MaxAge were found published, not chosen by us
+
+	BodySHA256 string // lower-case hex of the body served now; "" before the first
+	ID         string // record id for that body, journalled before its first push; "" until made
+	Proof      string // how the body was last proven, e.g. "IPv4 ok, IPv6 skipped: no route"
+
+	LastError string    // why the next step is not reached; "" when nothing is wrong
+	Remedy    string    // what the operator can do about it
+	Attempts  int       // failed runs in a row; drives the backoff
+	LastRun   time.Time // end of the last run
+	NextRun   time.Time // when the domain is looked at again
+}
+
+// Body is an entry of the ledger: a policy body that senders may have cached.
+// A sender may hold it until LastServed + MaxAge (RFC 8461 §3.2, §8.3).
+type Body struct {
+	Domain      string
+	SHA256      string // lower-case hex of Body
+	Body        []byte // the bytes served
+	Mode        mtasts.Mode
+	MaxAge      time.Duration
+	FirstServed time.Time
+	LastServed  time.Time // zero while it is served
+	Adopted     bool      // found published before this installation served it
+}
+
+// Certificate is an issued certificate with its key.
+type Certificate struct {
+	Host      string
+	PEM       []byte // private key, then the chain, leaf first
+	NotBefore time.Time
+	NotAfter  time.Time
+}
+
+// CertJob is one host's place in the certificate queue: a first issuance, a
+// retry, or a renewal.
+type CertJob struct {
+	Host        string
+	Due         time.Time
+	NotAfter    time.Time // expiry of the certificate to be replaced; zero if there is none
+	Attempts    int       // failed attempts in a row
+	Challenge   string    // challenge type of the next attempt: "tls-alpn-01" or "http-01"
+	Problem     string    // why the last attempt failed, in the CA's words where it gave any
+	LastAttempt time.Time
+	Running     bool // an order may be open at the CA
+}
+
+// CertStatus is what can be said of a host's certificate.
+type CertStatus struct {
+	Host      string
+	NotBefore time.Time // zero without a certificate
+	NotAfter  time.Time
+	Pending   bool      // a job waits or runs for a first certificate or a replacement that failed before
+	NextTry   time.Time // when the pending job, or the renewal, is due
+	Attempts  int
+	Problem   string
+}
+
+// Valid reports whether a certificate exists and is valid at t.
+func (c CertStatus) Valid(t time.Time) bool {
+	return !c.NotAfter.IsZero() && !t.Before(c.NotBefore) && t.Before(c.NotAfter)
+}
+
+// Target is a TXT record set that stshost manages.
+type Target struct {
+	Account string        // name of the DNS account in the config
+	Zone    string        // apex of the zone with trailing dot; "" finds it by SOA
+	Name    string        // owner name without trailing dot, e.g. "_mta-sts.example.com"
+	TTL     time.Duration // TTL for a record that is pushed
+}
+
+// ServerTXT is what one authoritative server says about a TXT name.
+type ServerTXT struct {
+	Server string   // name and address, for messages
+	TXT    []string // each record's strings joined; empty when there is none
+	Err    error    // it could not be asked; TXT means nothing then
+}
+
+// Fetch is the outcome of one fetch of a policy over one address family.
+type Fetch struct {
+	Family   string // "IPv4", "IPv6" or "via host:port"
+	Address  string // address and port that answered or failed
+	Skipped  string // why this family was not tried; Body and Err are empty then
+	Err      error
+	Body     []byte
+	NotAfter time.Time // expiry of the certificate shown
+}
