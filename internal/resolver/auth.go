@@ -1,0 +1,143 @@
+package resolver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// AuthServer is one address of one authoritative server of a zone.
+type AuthServer struct {
+	Name string // host name of the NS record, without trailing dot; may be ""
+	Addr netip.AddrPort
+}
+
+// String names the server in messages.
+func (s AuthServer) String() string {
+	if s.Name == "" {
+		return "name server " + s.Addr.String()
+	}
+	return fmt.Sprintf("name server %s (%s)", s.Name, s.Addr)
+}
+
+// TXTRecord is a TXT record as a server holds it.
+type TXTRecord struct {
+	Strings []string // its character strings as bytes, each at most 255 long
+	TTL     time.Duration
+}
+
+// Text returns the strings joined without anything between them.
+func (t TXTRecord) Text() string { return strings.Join(t.Strings, "") }
+
+// FindZone returns the apex of the zone that name lies in, with trailing dot.
+// It asks for the SOA of the name and of each name above it: only an SOA that
+// is owned by the very name asked for counts, because the one in the authority
+// section belongs to another zone where an alias leads out of this one.
+func (r *Resolver) FindZone(ctx context.Context, name string) (string, error) {
+	full := dns.CanonicalName(name)
+	if _, ok := dns.IsDomainName(full); !ok || full == "." {
+		return "", &Error{Name: name, Type: "SOA", Err: errors.New("this is not a domain name")}
+	}
+	for off, end := 0, false; !end; off, end = dns.NextLabel(full, off) {
+		owner := full[off:]
+		m, _, err := r.recurse(ctx, owner, dns.TypeSOA)
+		if err != nil {
+			return "", fmt.Errorf("find the zone of %s: %w", name, err)
+		}
+		if len(recordsOf(m, owner, dns.TypeSOA)) > 0 {
+			return owner, nil
+		}
+	}
+	return "", fmt.Errorf("find the zone of %s: no SOA record at it or above it; is the domain registered and delegated? (%w)", name, ErrNotFound)
+}
+
+// AuthServers returns every address of every name server of zone, at the port
+// for authoritative servers. A name server whose host name has no address is
+// left out, as a sender's resolver cannot ask it either.
+func (r *Resolver) AuthServers(ctx context.Context, zone string) ([]AuthServer, error) {
+	rrs, err := r.lookup(ctx, zone, dns.TypeNS)
+	if err != nil {
+		return nil, fmt.Errorf("find the name servers of %s: %w", trimDot(zone), err)
+	}
+	var servers []AuthServer
+	for _, rr := range rrs {
+		host := trimDot(rr.(*dns.NS).Ns)
+		for _, network := range []string{"ip4", "ip6"} {
+			addrs, err := r.Addrs(ctx, network, host)
+			if errors.Is(err, ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return nil, fmt.Errorf("find the name servers of %s: %w", trimDot(zone), err)
+			}
+			for _, a := range addrs {
+				servers = append(servers, AuthServer{Name: host, Addr: netip.AddrPortFrom(a, r.authPort)})
+			}
+		}
+	}
+	if len(servers) == 0 {
+		return nil, fmt.Errorf("find the name servers of %s: none of its %d name servers has an address; repair the delegation", trimDot(zone), len(rrs))
+	}
+	return servers, nil
+}
+
+// AuthTXT asks one authoritative server for the TXT records of name and
+// returns each with its strings joined. A name without TXT records gives an
+// empty slice and no error; a CNAME there gives an *AliasError.
+func (r *Resolver) AuthTXT(ctx context.Context, server AuthServer, name string) ([]string, error) {
+	records, err := r.AuthTXTRecords(ctx, server, name)
+	if err != nil {
+		return nil, err
+	}
+	var txts []string
+	for _, rec := range records {
+		txts = append(txts, rec.Text())
+	}
+	return txts, nil
+}
+
+// AuthTXTRecords is AuthTXT with the records as the server holds them.
+func (r *Resolver) AuthTXTRecords(ctx context.Context, server AuthServer, name string) ([]TXTRecord, error) {
+	owner := dns.Fqdn(name)
+	fail := func(err error) ([]TXTRecord, error) {
+		return nil, &Error{Name: name, Type: "TXT", Server: server.String(), Err: err}
+	}
+	var m *dns.Msg
+	var err error
+	for range r.attempts {
+		m, err = r.ask(ctx, server.Addr.String(), owner, dns.TypeTXT, false)
+		if err == nil && m.Rcode == dns.RcodeServerFailure {
+			err = rcodeError(m.Rcode)
+		}
+		if err == nil || ctx.Err() != nil || NoRoute(err) {
+			break
+		}
+	}
+	switch {
+	case err != nil:
+		return fail(err)
+	case m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError:
+		return fail(rcodeError(m.Rcode))
+	case !m.Authoritative:
+		// Referral or a cache: what it says is not the zone's own word.
+		return fail(errors.New("does not answer as authoritative for this zone (lame delegation)"))
+	}
+	for _, rr := range m.Answer {
+		if c, ok := rr.(*dns.CNAME); ok && strings.EqualFold(c.Hdr.Name, owner) {
+			return fail(&AliasError{Name: trimDot(owner), Target: trimDot(c.Target)})
+		}
+	}
+	var records []TXTRecord
+	for _, rr := range recordsOf(m, owner, dns.TypeTXT) {
+		records = append(records, TXTRecord{
+			Strings: txtStrings(rr.(*dns.TXT)),
+			TTL:     time.Duration(rr.Header().Ttl) * time.Second,
+		})
+	}
+	return records, nil
+}

@@ -1,0 +1,46 @@
+package resolver
+
+import (
+	"strings"
+
+	"github.com/miekg/dns"
+)
+
+// joinTXT returns the strings of one TXT record as one string of bytes.
+func joinTXT(rr *dns.TXT) string {
+	return strings.Join(txtStrings(rr), "")
+}
+
+// txtStrings returns the character strings of a TXT record as the bytes that
+// are on the wire. The library keeps them in presentation format, with \" \\
+// and \DDD (RFC 1035 §5.1).
+func txtStrings(rr *dns.TXT) []string {
+	out := make([]string, len(rr.Txt))
+	for i, s := range rr.Txt {
+		out[i] = unescape(s)
+	}
+	return out
+}
+
+func unescape(s string) string {
+	if !strings.Contains(s, `\`) {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] != '\\' || i+1 == len(s) {
+			b.WriteByte(s[i])
+			continue
+		}
+		if i+3 < len(s) && isDigit(s[i+1]) && isDigit(s[i+2]) && isDigit(s[i+3]) {
+			b.WriteByte((s[i+1]-'0')*100 + (s[i+2]-'0')*10 + (s[i+3] - '0'))
+			i += 3
+			continue
+		}
+		i++
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
