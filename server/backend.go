@@ -1,0 +1,111 @@
+package server
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/stshost/stshost/internal/state"
+)
+
+// Backend is what the admin listener shows and does. Its methods are called
+// from many goroutines at once and must return when ctx ends.
+type Backend interface {
+	// Domains returns the status of every domain, sorted by name.
+	Domains(ctx context.Context) ([]DomainStatus, error)
+	// Domain returns one domain's status; the error wraps state.ErrNotFound if
+	// the domain is neither configured nor journalled. name is lower-case.
+	Domain(ctx context.Context, name string) (DomainStatus, error)
+	// Records returns the DNS records that a domain needs, in the order in which
+	// they should be shown. It fails as Domain does.
+	Records(ctx context.Context, name string) ([]DNSRecord, error)
+	// Reload reads the configuration again and swaps it in whole. If it has
+	// faults the error wraps an *InvalidConfigError and nothing has changed.
+	Reload(ctx context.Context) (ReloadResult, error)
+	// Ready is nil once everything that is to be served is served. The error is
+	// shown to whoever asks, so it says what is awaited.
+	Ready() error
+}
+
+// DomainStatus is what is known of one policy domain.
+type DomainStatus struct {
+	Domain string `json:"domain" doc:"Policy domain in A-labels"`
+	Host   string `json:"host" doc:"Policy host, mta-sts.<domain>"`
+
+	Step  state.Step `json:"step" doc:"How far the domain has come: waiting-dns, waiting-certificate, serving, proven, announced or confirmed; empty before the first look"`
+	Since time.Time  `json:"since,omitzero" doc:"When the step was reached"`
+
+	Mode       string `json:"mode,omitempty" doc:"Mode of the policy served: enforce, testing or none"`
+	ModeSource string `json:"mode_source,omitempty" doc:"Why it has that mode: 'config FILE:LINE', 'managed' or 'adopted'"`
+	MaxAge     int64  `json:"max_age,omitempty" doc:"max_age of the policy served, in seconds"`
+	ID         string `json:"id,omitempty" doc:"Record id that announces the policy served"`
+	Body       string `json:"policy,omitempty" doc:"The policy served, as its bytes are"`
+	Proof      string `json:"proof,omitempty" doc:"How the policy was last fetched back"`
+
+	CertificateNotAfter time.Time `json:"certificate_not_after,omitzero" doc:"Expiry of the certificate of the policy host"`
+	CertificateProblem  string    `json:"certificate_problem,omitempty" doc:"Why the last attempt at a certificate failed, in the CA's words where it gave any"`
+	CertificateNextTry  time.Time `json:"certificate_next_try,omitzero" doc:"When the certificate is tried again or renewed"`
+
+	LastError string    `json:"last_error,omitempty" doc:"Why the next step is not reached, or what is wrong now"`
+	Remedy    string    `json:"remedy,omitempty" doc:"What the operator can do about it"`
+	Attempts  int       `json:"attempts,omitempty" doc:"Failed runs in a row"`
+	LastRun   time.Time `json:"last_run,omitzero" doc:"When the domain was last looked at"`
+	NextRun   time.Time `json:"next_run,omitzero" doc:"When the domain is looked at again"`
+
+	DNSAccount  string `json:"dns_account,omitempty" doc:"Name of the DNS account in the configuration"`
+	DNSProvider string `json:"dns_provider,omitempty" doc:"Provider of that account; 'print' means that records are entered by hand"`
+	InConfig    bool   `json:"in_config" doc:"Whether the configuration still lists the domain"`
+}
+
+// DNSRecord is a DNS record that a domain needs.
+type DNSRecord struct {
+	Name    string `json:"name" doc:"Owner name without trailing dot"`
+	Type    string `json:"type" doc:"Record type: A, AAAA, CNAME or TXT"`
+	TTL     int64  `json:"ttl" doc:"Time to live in seconds"`
+	Data    string `json:"data" doc:"Address, target name or text, without quotes"`
+	Purpose string `json:"purpose,omitempty" doc:"What the record is for, in a few words"`
+	Managed bool   `json:"managed" doc:"Whether stshost makes the record itself; otherwise it is entered by hand"`
+}
+
+// ReloadResult is what a reload changed. With nothing changed all is empty.
+type ReloadResult struct {
+	Added     []string `json:"added,omitempty" doc:"Domains that are new"`
+	Changed   []string `json:"changed,omitempty" doc:"Domains with other settings than before"`
+	Removed   []string `json:"removed,omitempty" doc:"Domains that are no longer listed"`
+	Unchanged int      `json:"unchanged" doc:"Number of domains that stay as they were"`
+	Settings  []string `json:"settings,omitempty" doc:"Other settings that changed and are in force"`
+	Restart   []string `json:"restart,omitempty" doc:"Settings that changed and need a restart"`
+}
+
+// Empty reports whether the reload found nothing changed.
+func (r ReloadResult) Empty() bool {
+	return len(r.Added)+len(r.Changed)+len(r.Removed)+len(r.Settings)+len(r.Restart) == 0
+}
+
+// VersionInfo says what is running.
+type VersionInfo struct {
+	Version string `json:"version" doc:"Version of stshost"`
+	Go      string `json:"go" doc:"Version of Go it was built with"`
+}
+
+// InvalidConfigError says that a reload was refused. Errors has the faults of
+// the configuration, one a line as "file:line: what; remedy".
+type InvalidConfigError struct {
+	Errors []string
+}
+
+// NewInvalidConfigError makes an InvalidConfigError of an error whose text has
+// one fault a line.
+func NewInvalidConfigError(err error) *InvalidConfigError {
+	e := &InvalidConfigError{}
+	for line := range strings.Lines(err.Error()) {
+		if line = strings.TrimSpace(line); line != "" {
+			e.Errors = append(e.Errors, line)
+		}
+	}
+	return e
+}
+
+func (e *InvalidConfigError) Error() string {
+	return "the configuration has faults, the running one stays:\n" + strings.Join(e.Errors, "\n")
+}
