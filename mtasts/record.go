@@ -1,0 +1,109 @@
+package mtasts
+
+import (
+	"fmt"
+	"strings"
+)
+
+// recordVersion is what a record begins with (RFC 8461 §3.1, sts-version).
+const recordVersion = "v=STSv1"
+
+// Record is the TXT record that announces a policy (RFC 8461 §3.1).
+type Record struct {
+	ID string // changes with every change of the policy; ValidID holds
+}
+
+// String returns the text of the record.
+func (r Record) String() string { return recordVersion + "; id=" + r.ID + ";" }
+
+// ParseRecord reads the text of a record, its strings joined, by the grammar
+// of RFC 8461 §3.1. Unknown fields are ignored, and so is all but the first
+// id. The error is a *RecordError.
+func ParseRecord(txt string) (Record, error) {
+	fail := func(rule, format string, args ...any) (Record, error) {
+		return Record{}, &RecordError{Text: txt, Problem: fmt.Sprintf(format, args...), Rule: rule}
+	}
+	fields, ok := cutRecordVersion(txt)
+	if !ok {
+		return fail(ruleRecordVersion, "it does not begin with the version")
+	}
+	// A blank at the very end belongs to no field and to no semicolon.
+	if !strings.HasSuffix(strings.TrimRight(fields, blanks), ";") && strings.TrimRight(fields, blanks) != fields {
+		return fail(ruleRecordField, "a blank stands at the end")
+	}
+	// One semicolon may follow the last field.
+	fields = strings.TrimSuffix(strings.TrimRight(fields, blanks), ";")
+
+	id, found := "", false
+	for field := range strings.SplitSeq(fields, ";") {
+		field = strings.Trim(field, blanks)
+		key, value, hasValue := strings.Cut(field, "=")
+		if !hasValue || !validFieldName(key) || !validRecordValue(value) {
+			return fail(ruleRecordField, "%q is not a field", field)
+		}
+		if key == "id" && !found {
+			id, found = value, true
+		}
+	}
+	if !found {
+		return fail(ruleRecordID, "there is no id")
+	}
+	if !ValidID(id) {
+		return fail(ruleRecordID, "id %q is not 1 to 32 letters or digits", id)
+	}
+	return Record{ID: id}, nil
+}
+
+// IsRecord reports whether a TXT record begins as one of MTA-STS does, whether
+// or not the rest is well-formed. These are the records that senders count:
+// if they find any other number than one, there is no policy (RFC 8461 §3.1).
+// Blanks may stand before the semicolon, as the grammar allows.
+func IsRecord(txt string) bool {
+	_, ok := cutRecordVersion(txt)
+	return ok
+}
+
+// cutRecordVersion returns what follows the version and its semicolon.
+func cutRecordVersion(txt string) (fields string, ok bool) {
+	rest, ok := strings.CutPrefix(txt, recordVersion)
+	if !ok {
+		return "", false
+	}
+	return strings.CutPrefix(strings.TrimLeft(rest, blanks), ";")
+}
+
+// FindRecord returns the one MTA-STS record among the TXT records at a name,
+// as senders find it (RFC 8461 §3.1): others are passed over. txts holds each
+// record with its strings joined. The error wraps ErrNoRecord or
+// ErrSeveralRecords, or is the *RecordError of the only candidate.
+func FindRecord(txts []string) (Record, error) {
+	var candidates []string
+	for _, txt := range txts {
+		if IsRecord(txt) {
+			candidates = append(candidates, txt)
+		}
+	}
+	switch len(candidates) {
+	case 0:
+		return Record{}, ErrNoRecord
+	case 1:
+		return ParseRecord(candidates[0])
+	default:
+		return Record{}, fmt.Errorf("%w: %q", ErrSeveralRecords, candidates)
+	}
+}
+
+// JoinStrings returns the text of a TXT record that came in several strings:
+// they are joined without anything between them (RFC 8461 §3.1).
+func JoinStrings(parts []string) string { return strings.Join(parts, "") }
+
+// validRecordValue reports whether s is a value by sts-ext-value (RFC 8461
+// §3.1).
+func validRecordValue(s string) bool {
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] >= 0x7f || s[i] == '=' || s[i] == ';' {
+			return false
+		}
+	}
+	return s != ""
+}
