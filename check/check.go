@@ -1,0 +1,159 @@
+// Package check looks at a policy domain the way mail senders see it: the
+// record in DNS, the policy over HTTPS (RFC 8461 §3.3), and whether the policy
+// host leads to this installation at all.
+package check
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"net/netip"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/stshost/stshost/internal/resolver"
+	"github.com/stshost/stshost/mtasts"
+)
+
+// FetchTimeout bounds one fetch over one address. Senders give up after about
+// a minute (RFC 8461 §3.3); a policy that needs longer than this will be
+// missed by the impatient ones.
+const FetchTimeout = 20 * time.Second
+
+// maxAddresses bounds how many addresses of one family are looked at.
+const maxAddresses = 4
+
+// DialFunc opens a connection, as net.Dialer.DialContext does.
+type DialFunc func(ctx context.Context, network, address string) (net.Conn, error)
+
+// Config tells a Prober where it stands in the world.
+type Config struct {
+	Resolver *resolver.Resolver
+	// Roots verify policy hosts; nil means the system's roots, which is what
+	// senders use.
+	Roots *x509.CertPool
+	// HTTPSPort and HTTPPort are 443 and 80 everywhere but in labs.
+	HTTPSPort, HTTPPort int
+	// Via, if set, is the host:port that fetches connect to in place of the
+	// policy host's own addresses: for installations that cannot reach their
+	// public address (hairpin NAT). SNI, certificate and body are checked all
+	// the same.
+	Via string
+	// Dial opens connections; nil means a plain net.Dialer.
+	Dial DialFunc
+}
+
+// Prober looks at policy domains from outside. It is safe for concurrent use.
+type Prober struct {
+	cfg  Config
+	dial DialFunc
+}
+
+// New returns a Prober; ports left 0 become the standard ones.
+func New(cfg Config) *Prober {
+	if cfg.HTTPSPort == 0 {
+		cfg.HTTPSPort = 443
+	}
+	if cfg.HTTPPort == 0 {
+		cfg.HTTPPort = 80
+	}
+	p := &Prober{cfg: cfg, dial: cfg.Dial}
+	if p.dial == nil {
+		p.dial = (&net.Dialer{Timeout: 10 * time.Second}).DialContext
+	}
+	return p
+}
+
+// Record returns the TXT records at _mta-sts.<domain> as the resolver answers,
+// CNAMEs followed; none is not an error.
+func (p *Prober) Record(ctx context.Context, domain string) ([]string, error) {
+	txts, err := p.cfg.Resolver.TXT(ctx, mtasts.RecordName(domain))
+	if errors.Is(err, resolver.ErrNotFound) {
+		return nil, nil
+	}
+	return txts, err
+}
+
+// families are looked at apart: a broken AAAA record hides behind a good A
+// record until the day a sender prefers IPv6.
+var families = [...]struct{ name, network string }{
+	{"IPv4", "ip4"},
+	{"IPv6", "ip6"},
+}
+
+// address is one way to a host: an address of one family, or why that family
+// was not tried.
+type address struct {
+	family  string
+	addr    netip.Addr
+	skipped string
+	err     error // the family's look-up failed
+}
+
+// errNoAddress says that a host has neither an IPv4 nor an IPv6 address.
+var errNoAddress = errors.New("has no address in DNS")
+
+// addresses resolves host for each family. A family without records is left
+// out; one that this machine has no route for is marked skipped.
+func (p *Prober) addresses(ctx context.Context, host string) ([]address, error) {
+	var all []address
+	for _, f := range families {
+		addrs, err := p.cfg.Resolver.Addrs(ctx, f.network, host)
+		if errors.Is(err, resolver.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			all = append(all, address{family: f.name, err: err})
+			continue
+		}
+		if len(addrs) > maxAddresses {
+			addrs = addrs[:maxAddresses]
+		}
+		for _, a := range addrs {
+			all = append(all, address{family: f.name, addr: a, skipped: noRoute(f.name, a)})
+		}
+	}
+	if len(all) == 0 {
+		return nil, &HostError{Host: host, Err: errNoAddress}
+	}
+	return all, nil
+}
+
+// noRoute says why addr cannot be tried from this machine, or "". Connecting a
+// UDP socket sends nothing; it only asks the routing table.
+func noRoute(family string, addr netip.Addr) string {
+	conn, err := net.Dial("udp", netip.AddrPortFrom(addr, 9).String())
+	if err == nil {
+		conn.Close()
+		return ""
+	}
+	if errors.Is(err, syscall.ENETUNREACH) || errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EAFNOSUPPORT) {
+		return "no " + family + " route from this machine"
+	}
+	return ""
+}
+
+// HostError is what is wrong with a policy host as a whole.
+type HostError struct {
+	Host string
+	Err  error
+}
+
+func (e *HostError) Error() string { return e.Host + " " + e.Err.Error() }
+func (e *HostError) Unwrap() error { return e.Err }
+
+// NoAddress reports whether the host has no address in DNS at all.
+func (e *HostError) NoAddress() bool { return errors.Is(e.Err, errNoAddress) }
+
+func (p *Prober) tlsConfig(host string) *tls.Config {
+	return &tls.Config{
+		ServerName: host,
+		RootCAs:    p.cfg.Roots,
+		MinVersion: tls.VersionTLS12, // RFC 8461 §3.3 by way of RFC 9325
+	}
+}
+
+func portOf(n int) string { return strconv.Itoa(n) }

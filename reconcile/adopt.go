@@ -1,0 +1,150 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/stshost/stshost/internal/state"
+	"github.com/stshost/stshost/mtasts"
+)
+
+// rampMaxAges are the max_age values, besides the config's own, that a policy
+// of ours can have been announced with.
+var rampMaxAges = [...]time.Duration{24 * time.Hour, 7 * 24 * time.Hour, 28 * 24 * time.Hour}
+
+// published is what is found of a domain's MTA-STS before its first body here.
+type published struct {
+	ids    []string // of every record that begins with v=STSv1
+	policy *mtasts.Policy
+	body   []byte
+	err    error // why no policy could be fetched
+}
+
+// decideFirst settles, before the first body, in which mode a managed domain
+// starts. A policy that is out there already, from an earlier host or from us
+// before a store was lost, is adopted with its mode and max_age, for senders
+// hold it in their caches and a lost store must never lower a live enforce.
+// Else the domain starts in testing.
+//
+// The look-up is repeated for as long as the policy host leads elsewhere, so
+// that the last state of the earlier host counts.
+func (t *task) decideFirst(ctx context.Context) error {
+	found, err := t.lookUp(ctx)
+	if err != nil {
+		return &blocked{step: state.WaitingDNS,
+			err:    fmt.Errorf("cannot look up %s: %w", mtasts.RecordName(t.wanted.Domain), err),
+			remedy: "see that the resolver answers; until then it is unknown whether a policy is already announced"}
+	}
+	switch {
+	case found.policy != nil && len(found.ids) > 0:
+		return t.adopt(ctx, *found.policy, found.body)
+	case t.wanted.Mode != "" || t.row.Mode != "":
+		return nil // pinned, or decided by an earlier look
+	case len(found.ids) > 0:
+		return t.adoptByDigest(ctx, found)
+	}
+	// No record: senders see no MTA-STS here. Nothing is journalled yet, so
+	// that a record that appears before the first body still counts.
+	t.row.Mode = mtasts.ModeTesting
+	return nil
+}
+
+// lookUp asks for record and policy as they stand. An error means that it
+// cannot be known whether there is a record.
+func (t *task) lookUp(ctx context.Context) (published, error) {
+	txts, err := t.cfg.World.Record(ctx, t.wanted.Domain)
+	if err != nil {
+		return published{}, err
+	}
+	var found published
+	for _, txt := range txts {
+		if !mtasts.IsRecord(txt) {
+			continue
+		}
+		id := "" // a record that cannot be read still says that MTA-STS was meant
+		if rec, err := mtasts.ParseRecord(txt); err == nil {
+			id = rec.ID
+		}
+		found.ids = append(found.ids, id)
+	}
+	if len(found.ids) == 0 {
+		return found, nil
+	}
+	fetches, err := t.cfg.World.FetchPolicy(ctx, t.wanted.Domain)
+	if err != nil {
+		found.err = err
+		return found, nil
+	}
+	found.err = errors.New("no address of the policy host could be tried")
+	for _, f := range fetches {
+		if f.Skipped != "" {
+			continue
+		}
+		if f.Err != nil {
+			found.err = f.Err
+			continue
+		}
+		p, err := mtasts.ParsePolicy(f.Body)
+		if err != nil {
+			found.err = err
+			continue
+		}
+		found.policy, found.body = &p, f.Body
+		break
+	}
+	return found, nil
+}
+
+// adopt takes over a policy that is published now, and enters it in the
+// ledger: senders may hold it from now on for its max_age.
+func (t *task) adopt(ctx context.Context, p mtasts.Policy, body []byte) error {
+	digest := mtasts.Digest(body)
+	now := t.cfg.Now()
+	if err := t.cfg.Journal.AddBody(ctx, state.Body{
+		Domain: t.wanted.Domain, SHA256: digest, Body: body, Mode: p.Mode, MaxAge: p.MaxAge,
+		FirstServed: now, LastServed: now, Adopted: true,
+	}); err != nil {
+		return err
+	}
+	next := t.row
+	next.Mode, next.MaxAge, next.ConfigMaxAge, next.Adopted = p.Mode, p.MaxAge, t.wanted.MaxAge, true
+	if next != t.row {
+		t.log.Info("found a published policy and adopted it", "domain", t.wanted.Domain,
+			"mode", p.Mode, "max_age", p.MaxAge)
+	}
+	return t.save(ctx, next)
+}
+
+// adoptByDigest handles a record whose policy cannot be fetched. If its id is
+// of our making it names the body it announced (the store was lost, and the
+// host that should answer is this one): the mode and max_age are those whose
+// body has that digest.
+func (t *task) adoptByDigest(ctx context.Context, found published) error {
+	var ours bool
+	for _, id := range found.ids {
+		if _, ok := mtasts.IDTime(id); !ok {
+			continue
+		}
+		ours = true
+		for _, mode := range []mtasts.Mode{mtasts.ModeEnforce, mtasts.ModeTesting, mtasts.ModeNone} {
+			for _, age := range append([]time.Duration{t.wanted.MaxAge}, rampMaxAges[:]...) {
+				p := mtasts.Policy{Mode: mode, MX: t.wanted.MX, MaxAge: age}
+				if body, err := p.Render(); err == nil && mtasts.Announces(id, body) {
+					return t.adopt(ctx, p, body)
+				}
+			}
+		}
+	}
+	if ours {
+		return &blocked{step: t.row.Step,
+			err: fmt.Errorf("%s announces a policy that an earlier stshost served, and it is not known whether that was enforce (fetching it: %w)",
+				mtasts.RecordName(t.wanted.Domain), found.err),
+			remedy: `restore the store, or say which mode it was with mode = "enforce" or mode = "testing" for this domain in the config`}
+	}
+	t.log.Warn("a record is announced, but no policy can be fetched: starting in testing", "domain", t.wanted.Domain,
+		"reason", found.err, "remedy", `if the domain was in enforce, set mode = "enforce" for it in the config`)
+	t.row.Mode = mtasts.ModeTesting
+	return nil
+}

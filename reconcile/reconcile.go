@@ -1,0 +1,332 @@
+// Package reconcile takes each policy domain along the one safe way and keeps
+// it there: certificate, policy served, policy fetched back as a sender would,
+// record announced, record seen on every authoritative server. The order is
+// RFC 8461 §8.1's: an id never shows in DNS before the body it stands for is
+// served.
+//
+// Each step is written to the journal before the world can see it, so that a
+// process killed anywhere goes on where it was: no second id for one body, no
+// id ahead of its body, no second order at the CA.
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/stshost/stshost/internal/state"
+	"github.com/stshost/stshost/mtasts"
+)
+
+// Journal is the durable memory of the reconciler. When a method has returned
+// nil its facts survive a crash of the process and of the machine. Methods
+// are safe for concurrent use; no two calls for one domain overlap.
+type Journal interface {
+	// Domains returns the journal of every domain ever worked on and not removed.
+	Domains(ctx context.Context) ([]state.Domain, error)
+	SaveDomain(ctx context.Context, d state.Domain) error
+	RemoveDomain(ctx context.Context, name string) error
+	// ServeBody enters b in the ledger as served from at on, closes any other
+	// open body of the domain at that time, and saves d, all or nothing.
+	ServeBody(ctx context.Context, d state.Domain, b state.Body, at time.Time) error
+	// AddBody enters a body that was served by someone else until now.
+	AddBody(ctx context.Context, b state.Body) error
+	// Bodies returns a domain's ledger.
+	Bodies(ctx context.Context, domain string) ([]state.Body, error)
+	// CurrentBodies returns the bodies that were being served when the
+	// journal was last written.
+	CurrentBodies(ctx context.Context) ([]state.Body, error)
+}
+
+// Certificates gets and renews certificates for policy hosts.
+type Certificates interface {
+	// SetHosts replaces the set of hosts that may have certificates at all.
+	SetHosts(hosts map[string]struct{})
+	// Request makes sure that an order for host is under way if it has no
+	// valid certificate; challenge is the type to try first.
+	Request(ctx context.Context, host, challenge string) error
+	// Status tells where host stands. It asks the store, not the CA.
+	Status(ctx context.Context, host string) (state.CertStatus, error)
+	// Drop forgets whatever waits for host.
+	Drop(ctx context.Context, host string) error
+}
+
+// Publisher serves policy bodies. A body is served to every new request once
+// Set has returned.
+type Publisher interface {
+	Set(domain string, body []byte)
+	SetAll(bodies map[string][]byte)
+	Remove(domain string)
+}
+
+// World is the view from outside; package check is the real one.
+type World interface {
+	// Record returns the TXT records at _mta-sts.<domain>; none is no error.
+	Record(ctx context.Context, domain string) ([]string, error)
+	// FetchPolicy fetches the policy over each address as a sender does.
+	FetchPolicy(ctx context.Context, domain string) ([]state.Fetch, error)
+	// Reach asks each address of host for path over port 80 and compares the
+	// answer with token.
+	Reach(ctx context.Context, host, path, token string) ([]state.Fetch, error)
+	// Open connects to the HTTPS port of each address of host.
+	Open(ctx context.Context, host string) ([]state.Fetch, error)
+}
+
+// DNS changes and observes the announcement.
+type DNS interface {
+	// Push makes txt the only MTA-STS record at the target and leaves every
+	// other record alone. It wraps state.ErrManual where only a person can.
+	Push(ctx context.Context, t state.Target, txt string) error
+	// Observe asks every authoritative server of the target's zone.
+	Observe(ctx context.Context, t state.Target) ([]state.ServerTXT, error)
+}
+
+// Wanted is a policy domain as the operator wants it.
+type Wanted struct {
+	Domain string
+	MX     []string
+	MaxAge time.Duration
+	Mode   mtasts.Mode // "" leaves the mode to the journal: a managed domain
+	Source string      // where the mode is pinned, e.g. "config.toml:12"
+	Target state.Target
+}
+
+func (w Wanted) equal(o Wanted) bool {
+	if len(w.MX) != len(o.MX) || w.Domain != o.Domain || w.MaxAge != o.MaxAge || w.Mode != o.Mode || w.Target != o.Target {
+		return false
+	}
+	for i := range w.MX {
+		if w.MX[i] != o.MX[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// Config wires a Reconciler to the rest.
+type Config struct {
+	Journal      Journal
+	Certificates Certificates
+	Publisher    Publisher
+	World        World
+	DNS          DNS
+
+	// Probe returns the path and the token by which host is recognised as
+	// leading to this installation. Each call gives a fresh pair.
+	Probe func(host string) (path, token string)
+	// HTTP says that there is a port-80 listener to answer Probe.
+	HTTP bool
+	// Hairpin says that fetches go by way of [prove] via, because this
+	// machine cannot reach its own public address.
+	Hairpin bool
+
+	Interval time.Duration // between two looks at a domain that is confirmed; 0: 1 h
+	Workers  int           // domains worked on at a time; 0: 8
+	Now      func() time.Time
+	Logger   *slog.Logger
+}
+
+// Reconciler works on domains until its context ends.
+type Reconciler struct {
+	cfg Config
+	log *slog.Logger
+
+	mu      sync.Mutex
+	domains map[string]*domain
+	queue   dueQueue
+	kick    chan struct{} // the queue's head may have changed
+}
+
+// domain is a policy domain in memory. Its fields are guarded by
+// Reconciler.mu, but for row, which the worker that runs the domain owns and
+// gives back under the lock.
+type domain struct {
+	name    string
+	wanted  Wanted
+	orphan  bool // no longer in the config, still served
+	row     state.Domain
+	due     time.Time
+	index   int  // place in the queue; -1 when not queued
+	running bool // a worker has it
+	again   bool // woken while running
+}
+
+// New returns a Reconciler with what the journal knows: bodies that were
+// served before are served again from now on, before any look at the world.
+func New(ctx context.Context, cfg Config) (*Reconciler, error) {
+	if cfg.Interval <= 0 {
+		cfg.Interval = time.Hour
+	}
+	if cfg.Workers <= 0 {
+		cfg.Workers = 8
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	r := &Reconciler{
+		cfg:     cfg,
+		log:     cfg.Logger,
+		domains: make(map[string]*domain),
+		kick:    make(chan struct{}, 1),
+	}
+	rows, err := cfg.Journal.Domains(ctx)
+	if err != nil {
+		return nil, err
+	}
+	current, err := cfg.Journal.CurrentBodies(ctx)
+	if err != nil {
+		return nil, err
+	}
+	bodies := make(map[string][]byte, len(current))
+	for _, b := range current {
+		bodies[b.Domain] = b.Body
+	}
+	for _, row := range rows {
+		if row.BodySHA256 == "" {
+			continue // nothing served yet; it counts again when the config names it
+		}
+		r.domains[row.Name] = &domain{name: row.Name, row: row, orphan: true, index: -1}
+	}
+	cfg.Publisher.SetAll(bodies)
+	return r, nil
+}
+
+// Changes tells what SetDomains did, by policy domain.
+type Changes struct {
+	Added   []string
+	Changed []string
+	Removed []string
+}
+
+// Empty reports whether nothing changed.
+func (c Changes) Empty() bool { return len(c.Added)+len(c.Changed)+len(c.Removed) == 0 }
+
+// SetDomains makes wanted the domains to work on. What did not change is not
+// touched. A domain that is gone from wanted but has been served goes on being
+// served: senders may hold its policy for as long as its max_age
+// (RFC 8461 §8.3).
+func (r *Reconciler) SetDomains(ctx context.Context, wanted []Wanted) (Changes, error) {
+	rows := make(map[string]state.Domain)
+	saved, err := r.cfg.Journal.Domains(ctx)
+	if err != nil {
+		return Changes{}, err
+	}
+	for _, row := range saved {
+		rows[row.Name] = row
+	}
+
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var c Changes
+	now := r.cfg.Now()
+	keep := make(map[string]struct{}, len(wanted))
+	for _, w := range wanted {
+		keep[w.Domain] = struct{}{}
+		d := r.domains[w.Domain]
+		switch {
+		case d == nil:
+			row, ok := rows[w.Domain]
+			if !ok {
+				row = state.Domain{Name: w.Domain, Step: state.WaitingDNS, Since: now}
+			}
+			d = &domain{name: w.Domain, wanted: w, row: row, index: -1}
+			r.domains[w.Domain] = d
+			c.Added = append(c.Added, w.Domain)
+			r.schedule(d, now)
+		case d.orphan:
+			d.orphan, d.wanted = false, w
+			c.Added = append(c.Added, w.Domain)
+			r.schedule(d, r.firstLook(d, now))
+		case !d.wanted.equal(w):
+			d.wanted = w
+			c.Changed = append(c.Changed, w.Domain)
+			r.wake(d)
+		default:
+			d.wanted = w // only Source can differ
+		}
+	}
+	for name, d := range r.domains {
+		if _, ok := keep[name]; ok || d.orphan {
+			continue
+		}
+		c.Removed = append(c.Removed, name)
+		r.unschedule(d)
+		if d.row.BodySHA256 != "" || d.running {
+			d.orphan = true
+			continue
+		}
+		delete(r.domains, name)
+		if err := r.forget(ctx, name); err != nil {
+			r.log.Warn("cannot forget a domain that left the config", "domain", name, "error", err)
+		}
+	}
+	hosts := make(map[string]struct{}, len(r.domains))
+	for name := range r.domains {
+		hosts[mtasts.PolicyHost(name)] = struct{}{}
+	}
+	r.cfg.Certificates.SetHosts(hosts)
+	return c, nil
+}
+
+// forget drops what was noted about a domain that never served a body.
+func (r *Reconciler) forget(ctx context.Context, name string) error {
+	return errors.Join(
+		r.cfg.Certificates.Drop(ctx, mtasts.PolicyHost(name)),
+		r.cfg.Journal.RemoveDomain(ctx, name),
+	)
+}
+
+// firstLook is when a domain known from before the start is looked at: at once
+// unless all was well, else when it would have been due. Many domains that
+// are overdue spread over a part of the interval.
+func (r *Reconciler) firstLook(d *domain, now time.Time) time.Time {
+	if d.row.Step != state.Confirmed || d.row.LastError != "" {
+		return now
+	}
+	if p, body, err := r.policy(d.wanted, d.row); err != nil || mtasts.Digest(body) != d.row.BodySHA256 || p.Mode == "" {
+		return now // the config changed while we were away
+	}
+	if d.row.NextRun.After(now.Add(r.cfg.Interval)) || d.row.NextRun.Before(now) {
+		return now.Add(time.Duration(rand.Int64N(int64(r.cfg.Interval)/10 + 1)))
+	}
+	return d.row.NextRun
+}
+
+// Snapshot is what the reconciler knows of a domain at one moment.
+type Snapshot struct {
+	Wanted Wanted
+	Orphan bool // left the config, still served
+	State  state.Domain
+}
+
+// Snapshot returns what is known of the named domain.
+func (r *Reconciler) Snapshot(name string) (Snapshot, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	d, ok := r.domains[name]
+	if !ok {
+		return Snapshot{}, false
+	}
+	return d.snapshot(), true
+}
+
+// Snapshots returns what is known of every domain, in no order.
+func (r *Reconciler) Snapshots() []Snapshot {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := make([]Snapshot, 0, len(r.domains))
+	for _, d := range r.domains {
+		all = append(all, d.snapshot())
+	}
+	return all
+}
+
+func (d *domain) snapshot() Snapshot {
+	return Snapshot{Wanted: d.wanted, Orphan: d.orphan, State: d.row}
+}

@@ -1,0 +1,205 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/stshost/stshost/internal/state"
+	"github.com/stshost/stshost/mtasts"
+)
+
+// blocked is why a domain does not get further, and what the operator can do.
+type blocked struct {
+	step   state.Step // the step that still holds
+	err    error
+	remedy string
+	retry  time.Duration // when to look again; 0: by the backoff
+	wait   bool          // nothing is wrong, something has to happen first
+}
+
+func (b *blocked) Error() string { return b.err.Error() }
+func (b *blocked) Unwrap() error { return b.err }
+
+// task is one run of one domain. It changes row as it goes, each time in the
+// journal first.
+type task struct {
+	*Reconciler
+	d      *domain
+	wanted Wanted
+	row    state.Domain
+}
+
+// run takes the domain as far along the way as the world allows. It returns
+// nil when the announcement is confirmed.
+func (t *task) run(ctx context.Context) error {
+	if t.row.BodySHA256 == "" {
+		if err := t.decideFirst(ctx); err != nil {
+			return err
+		}
+	}
+	policy, body, err := t.policy(t.wanted, t.row)
+	if err != nil {
+		return &blocked{step: t.row.Step, err: err, remedy: "correct the domain's entry in the config"}
+	}
+	if err := t.ensureCertificate(ctx); err != nil {
+		return err
+	}
+	if err := t.serve(ctx, policy, body); err != nil {
+		return err
+	}
+	if err := t.prove(ctx, body); err != nil {
+		return err
+	}
+	return t.announce(ctx, body)
+}
+
+// policy is the policy that the domain should serve now, and its bytes.
+func (r *Reconciler) policy(w Wanted, row state.Domain) (mtasts.Policy, []byte, error) {
+	p := mtasts.Policy{Mode: w.Mode, MX: w.MX, MaxAge: w.MaxAge}
+	if p.Mode == "" {
+		p.Mode = row.Mode
+		if row.MaxAge != 0 && row.ConfigMaxAge == w.MaxAge {
+			p.MaxAge = row.MaxAge
+		}
+	}
+	body, err := p.Render()
+	return p, body, err
+}
+
+// ensureCertificate waits for a certificate for the policy host; the first
+// time it makes sure that an order can succeed before it asks for one.
+func (t *task) ensureCertificate(ctx context.Context) error {
+	host := mtasts.PolicyHost(t.wanted.Domain)
+	status, err := t.cfg.Certificates.Status(ctx, host)
+	if err != nil {
+		return err
+	}
+	if status.Valid(t.cfg.Now()) {
+		return nil
+	}
+	challenge := "tls-alpn-01"
+	if !status.Pending {
+		if challenge, err = t.preflight(ctx, host); err != nil {
+			return err
+		}
+	}
+	if err := t.enter(ctx, state.WaitingCertificate); err != nil {
+		return err
+	}
+	if err := t.cfg.Certificates.Request(ctx, host, challenge); err != nil {
+		return err
+	}
+	if status.Problem != "" {
+		return &blocked{
+			step:   state.WaitingCertificate,
+			err:    fmt.Errorf("the CA did not issue a certificate for %s: %s", host, status.Problem),
+			remedy: "mend what the CA names; the next attempt is at " + status.NextTry.UTC().Format(time.RFC3339),
+			retry:  time.Minute,
+		}
+	}
+	// The issuing side wakes the domain when the order has ended.
+	return &blocked{step: state.WaitingCertificate, err: errors.New("the certificate is being ordered"), retry: time.Minute, wait: true}
+}
+
+// serve makes body the one that is served. The ledger has it before any
+// sender can.
+func (t *task) serve(ctx context.Context, policy mtasts.Policy, body []byte) error {
+	digest := mtasts.Digest(body)
+	if t.row.BodySHA256 == digest {
+		t.cfg.Publisher.Set(t.wanted.Domain, body)
+		if t.row.Step == state.WaitingDNS || t.row.Step == state.WaitingCertificate {
+			return t.enter(ctx, state.Serving)
+		}
+		return nil
+	}
+	now := t.cfg.Now()
+	next := t.row
+	next.BodySHA256 = digest
+	next.ID = "" // the new body gets its own, once it is proven
+	next.Mode = policy.Mode
+	if next.ConfigMaxAge != t.wanted.MaxAge {
+		next.MaxAge, next.ConfigMaxAge = 0, 0 // the config's max_age was edited and holds again
+	}
+	next.Step, next.Since = state.Serving, now
+	b := state.Body{
+		Domain: t.wanted.Domain, SHA256: digest, Body: body,
+		Mode: policy.Mode, MaxAge: policy.MaxAge, FirstServed: now,
+	}
+	if err := t.cfg.Journal.ServeBody(ctx, next, b, now); err != nil {
+		return err
+	}
+	t.commit(next)
+	t.cfg.Publisher.Set(t.wanted.Domain, body)
+	t.log.Info("policy served", "domain", t.wanted.Domain, "step", next.Step, "mode", policy.Mode)
+	return nil
+}
+
+// enter journals that the domain has reached step, if that is news.
+func (t *task) enter(ctx context.Context, step state.Step) error {
+	if t.row.Step == step {
+		return nil
+	}
+	next := t.row
+	next.Step, next.Since = step, t.cfg.Now()
+	return t.save(ctx, next)
+}
+
+// save journals next and makes it what the status shows.
+func (t *task) save(ctx context.Context, next state.Domain) error {
+	if err := t.cfg.Journal.SaveDomain(ctx, next); err != nil {
+		return err
+	}
+	t.commit(next)
+	return nil
+}
+
+// commit makes next, which the journal has, the state that others see.
+func (t *task) commit(next state.Domain) {
+	t.row = next
+	t.mu.Lock()
+	t.d.row = next
+	t.mu.Unlock()
+}
+
+// conclude notes how the run ended and when the next one is due.
+func (t *task) conclude(ctx context.Context, err error) {
+	now := t.cfg.Now()
+	next := t.row
+	next.LastRun = now
+	if err == nil {
+		next.LastError, next.Remedy, next.Attempts = "", "", 0
+		next.NextRun = now.Add(jitter(t.cfg.Interval))
+		if t.row.LastError != "" {
+			t.log.Info("all is well again", "domain", next.Name, "step", next.Step)
+		}
+	} else {
+		b := &blocked{step: next.Step, err: err, remedy: "it is tried again by itself"}
+		errors.As(err, &b)
+		next.Attempts++
+		if b.wait {
+			next.Attempts = 0
+		}
+		next.LastError, next.Remedy = b.Error(), b.remedy
+		if b.step != next.Step {
+			next.Step, next.Since = b.step, now
+		}
+		retry := backoff(next.Attempts)
+		if b.retry > 0 {
+			retry = jitter(b.retry)
+		}
+		next.NextRun = now.Add(retry)
+		if next.LastError != t.row.LastError {
+			t.log.Warn("waiting", "domain", next.Name, "step", next.Step, "reason", next.LastError, "remedy", next.Remedy)
+		}
+	}
+	if err := t.cfg.Journal.SaveDomain(ctx, next); err != nil {
+		if t.row.LastError != err.Error() {
+			t.log.Error("cannot write the journal; what is served goes on being served", "domain", next.Name, "error", err)
+		}
+		next.LastError, next.Remedy = err.Error(), "make the store writable again; work goes on by itself"
+		next.NextRun = now.Add(backoff(next.Attempts))
+	}
+	t.row = next
+}

@@ -1,0 +1,194 @@
+package reconcile
+
+import (
+	"container/heap"
+	"context"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/stshost/stshost/mtasts"
+)
+
+// runTimeout bounds one run of a domain: a fetch over every address and a few
+// DNS calls fit in well.
+const runTimeout = 2 * time.Minute
+
+// dueQueue is a heap of domains by due time: one goroutine and one timer serve
+// any number of domains.
+type dueQueue []*domain
+
+func (q dueQueue) Len() int           { return len(q) }
+func (q dueQueue) Less(i, j int) bool { return q[i].due.Before(q[j].due) }
+func (q dueQueue) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].index, q[j].index = i, j
+}
+func (q *dueQueue) Push(x any) {
+	d := x.(*domain)
+	d.index = len(*q)
+	*q = append(*q, d)
+}
+func (q *dueQueue) Pop() any {
+	old := *q
+	d := old[len(old)-1]
+	old[len(old)-1] = nil
+	*q = old[:len(old)-1]
+	d.index = -1
+	return d
+}
+
+// schedule puts d in the queue for the given time. The caller holds r.mu.
+func (r *Reconciler) schedule(d *domain, due time.Time) {
+	d.due = due
+	if d.index >= 0 {
+		heap.Fix(&r.queue, d.index)
+	} else {
+		heap.Push(&r.queue, d)
+	}
+	select {
+	case r.kick <- struct{}{}:
+	default:
+	}
+}
+
+// unschedule takes d out of the queue. The caller holds r.mu.
+func (r *Reconciler) unschedule(d *domain) {
+	if d.index >= 0 {
+		heap.Remove(&r.queue, d.index)
+	}
+}
+
+// wake makes d due now, or once more if it is being worked on. The caller
+// holds r.mu.
+func (r *Reconciler) wake(d *domain) {
+	switch {
+	case d.orphan:
+	case d.running:
+		d.again = true
+	default:
+		r.schedule(d, r.cfg.Now())
+	}
+}
+
+// Wake has the domain looked at without waiting for its time.
+func (r *Reconciler) Wake(name string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if d := r.domains[name]; d != nil {
+		r.wake(d)
+	}
+}
+
+// WakeHost is Wake for the domain of a policy host. It is what the issuing
+// side calls when an order came to an end.
+func (r *Reconciler) WakeHost(host string) {
+	if name, ok := strings.CutPrefix(host, mtasts.PolicyHost("")); ok {
+		r.Wake(name)
+	}
+}
+
+// Run works on the domains until ctx ends, then waits for the runs under way,
+// which end with ctx too. It always returns nil.
+func (r *Reconciler) Run(ctx context.Context) error {
+	work := make(chan *domain)
+	var workers sync.WaitGroup
+	for range r.cfg.Workers {
+		workers.Go(func() {
+			for d := range work {
+				r.runOne(ctx, d)
+			}
+		})
+	}
+	r.dispatch(ctx, work)
+	close(work)
+	workers.Wait()
+	return nil
+}
+
+// dispatch hands due domains to the workers until ctx ends.
+func (r *Reconciler) dispatch(ctx context.Context, work chan<- *domain) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		d, wait := r.next()
+		if d != nil {
+			select {
+			case work <- d:
+				continue
+			case <-ctx.Done():
+				return
+			}
+		}
+		timer.Reset(wait)
+		select {
+		case <-timer.C:
+		case <-r.kick:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// next takes the domain that is due, or says how long to wait for one.
+func (r *Reconciler) next() (*domain, time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.queue) == 0 {
+		return nil, time.Hour
+	}
+	if wait := r.queue[0].due.Sub(r.cfg.Now()); wait > 0 {
+		return nil, wait
+	}
+	d := heap.Pop(&r.queue).(*domain)
+	d.running = true
+	return d, 0
+}
+
+// runOne takes one domain as far as it gets and puts it back in the queue.
+func (r *Reconciler) runOne(ctx context.Context, d *domain) {
+	r.mu.Lock()
+	t := task{Reconciler: r, wanted: d.wanted, row: d.row, d: d}
+	r.mu.Unlock()
+
+	runCtx, cancel := context.WithTimeout(ctx, runTimeout)
+	err := t.run(runCtx)
+	cancel()
+	if ctx.Err() == nil {
+		t.conclude(ctx, err)
+	}
+
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	d.row = t.row
+	d.running = false
+	switch {
+	case d.orphan:
+		if d.row.BodySHA256 == "" {
+			delete(r.domains, d.name)
+			if err := r.forget(ctx, d.name); err != nil {
+				r.log.Warn("cannot forget a domain that left the config", "domain", d.name, "error", err)
+			}
+		}
+	case d.again:
+		d.again = false
+		r.schedule(d, r.cfg.Now())
+	default:
+		r.schedule(d, d.row.NextRun)
+	}
+}
+
+// backoff is the pause after the given number of failed runs in a row: from
+// two seconds, so that an operator who has just mended something sees it, to
+// ten minutes.
+func backoff(attempts int) time.Duration {
+	const longest = 10 * time.Minute
+	d := 2 * time.Second << min(max(attempts-1, 0), 10)
+	return jitter(min(d, longest))
+}
+
+// jitter spreads d by a tenth either way, so that domains do not march in step.
+func jitter(d time.Duration) time.Duration {
+	return d - d/10 + time.Duration(rand.Int64N(int64(d)/5+1))
+}
