@@ -1,0 +1,54 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/stshost/stshost/internal/state"
+)
+
+// CertJob returns a host's place in the certificate queue, or
+// state.ErrNotFound.
+func (s *Store) CertJob(ctx context.Context, host string) (state.CertJob, error) {
+	return one(ctx, s, "read the certificate job of "+host, scanCertJob, s.dialect.statements.certJob, host)
+}
+
+// CertJobs returns the whole queue, ordered by host.
+func (s *Store) CertJobs(ctx context.Context) ([]state.CertJob, error) {
+	return list(ctx, s, "read the certificate jobs", scanCertJob, s.dialect.statements.certJobs)
+}
+
+// DueCertJobs returns up to limit jobs that are due at now and not running.
+// Hosts without a certificate come first, then the certificates that expire
+// first, then the jobs that have been due for longest.
+func (s *Store) DueCertJobs(ctx context.Context, now time.Time, limit int) ([]state.CertJob, error) {
+	if limit <= 0 {
+		return nil, nil
+	}
+	return list(ctx, s, "read the due certificate jobs", scanCertJob, s.dialect.statements.dueCertJobs, fromTime(now), limit)
+}
+
+// PutCertJob writes a host's job, new or not.
+func (s *Store) PutCertJob(ctx context.Context, j state.CertJob) error {
+	return s.exec(ctx, "save the certificate job of "+j.Host, s.dialect.statements.putCertJob, certJobArgs(j)...)
+}
+
+// DeleteCertJob takes a host out of the queue; without a job it does nothing.
+func (s *Store) DeleteCertJob(ctx context.Context, host string) error {
+	return s.exec(ctx, "delete the certificate job of "+host, s.dialect.statements.deleteCertJob, host)
+}
+
+func certJobArgs(j state.CertJob) []any {
+	return []any{
+		j.Host, fromTime(j.Due), fromTime(j.NotAfter), j.Attempts, j.Challenge, j.Problem,
+		fromTime(j.LastAttempt), fromBool(j.Running),
+	}
+}
+
+func scanCertJob(row scanner) (state.CertJob, error) {
+	var j state.CertJob
+	var due, notAfter, lastAttempt int64
+	err := row.Scan(&j.Host, &due, &notAfter, &j.Attempts, &j.Challenge, &j.Problem, &lastAttempt, &j.Running)
+	j.Due, j.NotAfter, j.LastAttempt = toTime(due), toTime(notAfter), toTime(lastAttempt)
+	return j, err
+}

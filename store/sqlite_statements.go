@@ -1,0 +1,94 @@
+package store
+
+// sqliteStatements is the SQL for SQLite 3.35 and later.
+func sqliteStatements() *statements {
+	return &statements{
+		domains: `
+			SELECT name, step, since, mode, max_age, config_max_age, adopted, body_sha256, record_id,
+			       proof, last_error, remedy, attempts, last_run, next_run
+			FROM domains ORDER BY name`,
+		domain: `
+			SELECT name, step, since, mode, max_age, config_max_age, adopted, body_sha256, record_id,
+			       proof, last_error, remedy, attempts, last_run, next_run
+			FROM domains WHERE name = ?`,
+		saveDomain: `
+			INSERT INTO domains (name, step, since, mode, max_age, config_max_age, adopted, body_sha256, record_id,
+			                     proof, last_error, remedy, attempts, last_run, next_run)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+			ON CONFLICT (name) DO UPDATE SET
+				step = excluded.step, since = excluded.since, mode = excluded.mode, max_age = excluded.max_age,
+				config_max_age = excluded.config_max_age, adopted = excluded.adopted,
+				body_sha256 = excluded.body_sha256, record_id = excluded.record_id, proof = excluded.proof,
+				last_error = excluded.last_error, remedy = excluded.remedy, attempts = excluded.attempts,
+				last_run = excluded.last_run, next_run = excluded.next_run`,
+		removeDomain: `DELETE FROM domains WHERE name = ?`,
+
+		bodies: `
+			SELECT domain, sha256, mode, max_age, first_served, last_served, adopted, body
+			FROM bodies WHERE domain = ?
+			ORDER BY last_served = 0 DESC, last_served DESC, first_served DESC`,
+		served: `
+			SELECT domain, sha256, mode, max_age, first_served, last_served, adopted, body
+			FROM bodies WHERE last_served = 0 ORDER BY domain`,
+		// A clock that was set back must not make a body end before it began.
+		closeOther: `
+			UPDATE bodies SET last_served = max(first_served, ?)
+			WHERE domain = ? AND last_served = 0 AND sha256 <> ?`,
+		openBody: `
+			INSERT INTO bodies (domain, sha256, mode, max_age, first_served, last_served, adopted, body)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+			ON CONFLICT (domain, sha256) DO UPDATE SET last_served = 0`,
+		addBody: `
+			INSERT INTO bodies (domain, sha256, mode, max_age, first_served, last_served, adopted, body)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+			ON CONFLICT (domain, sha256) DO UPDATE SET
+				first_served = min(bodies.first_served, excluded.first_served),
+				last_served = CASE bodies.last_served WHEN 0 THEN 0 ELSE max(bodies.last_served, excluded.last_served) END`,
+		closeBody: `UPDATE bodies SET last_served = max(first_served, ?) WHERE domain = ? AND last_served = 0`,
+
+		acmeData: `SELECT data FROM acme_data WHERE name = ?`,
+		putACMEData: `
+			INSERT INTO acme_data (name, data) VALUES (?, ?)
+			ON CONFLICT (name) DO UPDATE SET data = excluded.data`,
+		deleteACMEData: `DELETE FROM acme_data WHERE name = ?`,
+		certificate:    `SELECT pem, not_before, not_after FROM certificates WHERE host = ?`,
+		certificates:   `SELECT host, not_before, not_after FROM certificates`,
+		saveCertificate: `
+			INSERT INTO certificates (host, not_before, not_after, pem) VALUES (?, ?, ?, ?)
+			ON CONFLICT (host) DO UPDATE SET
+				not_before = excluded.not_before, not_after = excluded.not_after, pem = excluded.pem`,
+
+		certJob: `
+			SELECT host, due, not_after, attempts, challenge, problem, last_attempt, running
+			FROM cert_jobs WHERE host = ?`,
+		certJobs: `
+			SELECT host, due, not_after, attempts, challenge, problem, last_attempt, running
+			FROM cert_jobs ORDER BY host`,
+		// The hosts are chosen and put in order from the index cert_jobs_due
+		// alone, and only then are their rows read: after a long absence
+		// 100,000 jobs may be due, of which a few are wanted.
+		dueCertJobs: `
+			SELECT j.host, j.due, j.not_after, j.attempts, j.challenge, j.problem, j.last_attempt, j.running
+			FROM (SELECT host FROM cert_jobs WHERE running = 0 AND due <= ?
+			      ORDER BY not_after, due, host LIMIT ?) AS chosen
+			JOIN cert_jobs AS j ON j.host = chosen.host
+			ORDER BY j.not_after, j.due, j.host`,
+		putCertJob: `
+			INSERT INTO cert_jobs (host, due, not_after, attempts, challenge, problem, last_attempt, running)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+			ON CONFLICT (host) DO UPDATE SET
+				due = excluded.due, not_after = excluded.not_after, attempts = excluded.attempts,
+				challenge = excluded.challenge, problem = excluded.problem,
+				last_attempt = excluded.last_attempt, running = excluded.running`,
+		deleteCertJob: `DELETE FROM cert_jobs WHERE host = ?`,
+
+		pruneOrders: `DELETE FROM orders WHERE account = ? AND at <= ?`,
+		clampOrders: `UPDATE orders SET at = ? WHERE account = ? AND at > ?`,
+		countOrders: `SELECT count(*) FROM orders WHERE account = ?`,
+		nthOrder:    `SELECT at FROM orders WHERE account = ? ORDER BY at LIMIT 1 OFFSET ?`,
+		addOrder:    `INSERT INTO orders (account, at) VALUES (?, ?)`,
+
+		secret:    `SELECT value FROM secrets WHERE name = ?`,
+		addSecret: `INSERT INTO secrets (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING`,
+	}
+}

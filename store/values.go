@@ -1,0 +1,35 @@
+package store
+
+import (
+	"time"
+)
+
+// fromTime is how a time is stored: microseconds since 1970 in UTC, 0 for the
+// zero time. Integers sort as times do in every database, and 0 sorts before
+// all of them, which NULL does not do everywhere.
+func fromTime(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
+}
+
+func toTime(v int64) time.Time {
+	if v == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(v).UTC()
+}
+
+// fromSeconds is how a duration is stored.
+func fromSeconds(d time.Duration) int64 { return int64(d / time.Second) }
+
+func toSeconds(v int64) time.Duration { return time.Duration(v) * time.Second }
+
+// fromBool is how a truth value is stored; SQLite has no type for it.
+func fromBool(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}
