@@ -1,0 +1,254 @@
+// Package lab is a whole Internet on loopback, for `stshost demo` and for
+// tests: authoritative DNS that takes RFC 2136 updates, an ACME CA that
+// validates for real, mail hosts with STARTTLS, and an MTA-STS reader that is
+// not ours. It needs no privilege and reaches nothing beyond this machine.
+// It knows nothing of stshost: whoever uses it passes addresses and file names
+// into a configuration.
+package lab
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// Config configures a lab. The zero value is usable.
+type Config struct {
+	// Domains get a zone each; see AddDomain.
+	Domains []string
+	// MXHosts are the mail hosts; nil: mx1.mail.test and mx2.mail.test.
+	MXHosts []string
+	// Dir is where the files with roots are written; it must exist. Empty: a
+	// temporary directory that Close removes.
+	Dir string
+	// CertLifetime is that of ACME certificates; 0: 90 days.
+	CertLifetime time.Duration
+	// PollInterval makes issuance fast; see CAConfig. 0: as a real CA.
+	PollInterval time.Duration
+	// OnUpdate is told about each accepted DNS update; see DNSConfig.
+	OnUpdate func(Update)
+	// Log takes what the servers log, Pebble above all; nil: nothing is logged.
+	Log io.Writer
+}
+
+// Lab is a running lab.
+type Lab struct {
+	DNS    *DNS
+	CA     *CA
+	MX     []*MX
+	Mail   *Root // signs the certificates of the mail hosts and of the ACME directory
+	Reader *Reader
+
+	// HTTPSAddr and HTTPAddr are host:port on 127.0.0.1, free when the lab
+	// started. The server under test has to listen there: the CA and the
+	// reader connect to these ports.
+	HTTPSAddr, HTTPAddr string
+	// The ports of HTTPSAddr, HTTPAddr, the mail hosts and the DNS.
+	HTTPSPort, HTTPPort, SMTPPort, DNSPort int
+
+	// ACMERootsFile has the root of the ACME directory, RootsFile those that
+	// policy hosts and mail hosts chain to. Both are PEM.
+	ACMERootsFile, RootsFile string
+
+	mxHosts []string
+	tempDir string
+}
+
+// Start starts a lab. It runs until Close; ctx only bounds the start.
+func Start(ctx context.Context, cfg Config) (l *Lab, err error) {
+	if cfg.MXHosts == nil {
+		cfg.MXHosts = []string{"mx1.mail.test", "mx2.mail.test"}
+	}
+	l = &Lab{mxHosts: cfg.MXHosts}
+	defer func() {
+		if err != nil {
+			l.Close()
+			l = nil
+		}
+	}()
+	if l.Mail, err = NewRoot("Lab Mail Root"); err != nil {
+		return l, err
+	}
+	if l.DNS, err = StartDNS(DNSConfig{OnUpdate: cfg.OnUpdate}); err != nil {
+		return l, err
+	}
+	l.DNSPort = l.DNS.Port()
+	if l.HTTPSPort, err = FreePort("127.0.0.1"); err != nil {
+		return l, err
+	}
+	for l.HTTPPort == 0 || l.HTTPPort == l.HTTPSPort {
+		if l.HTTPPort, err = FreePort("127.0.0.1"); err != nil {
+			return l, err
+		}
+	}
+	l.HTTPSAddr = net.JoinHostPort("127.0.0.1", strconv.Itoa(l.HTTPSPort))
+	l.HTTPAddr = net.JoinHostPort("127.0.0.1", strconv.Itoa(l.HTTPPort))
+	l.CA, err = StartCA(CAConfig{
+		DNS:          l.DNS,
+		HTTPPort:     l.HTTPPort,
+		TLSPort:      l.HTTPSPort,
+		Lifetime:     cfg.CertLifetime,
+		PollInterval: cfg.PollInterval,
+		Root:         l.Mail,
+		Log:          cfg.Log,
+	})
+	if err != nil {
+		return l, err
+	}
+	for _, domain := range cfg.Domains {
+		if err = l.AddDomain(domain); err != nil {
+			return l, err
+		}
+	}
+	if err = l.startMail(cfg.Log); err != nil {
+		return l, err
+	}
+	if err = l.writeRoots(cfg.Dir); err != nil {
+		return l, err
+	}
+	l.Reader = &Reader{DNS: l.DNS.Addr(), HTTPSPort: l.HTTPSPort, Roots: l.Roots()}
+	return l, ctx.Err()
+}
+
+// AddDomain adds the zone of a policy domain: its MX records name the lab's
+// mail hosts, and mta-sts.<domain> has the address 127.0.0.1. It does not
+// touch _mta-sts.<domain>.
+func (l *Lab) AddDomain(domain string) error {
+	domain = dns.CanonicalName(domain)
+	if err := l.DNS.AddZone(domain); err != nil {
+		return err
+	}
+	var mx []string
+	for i, host := range l.mxHosts {
+		mx = append(mx, fmt.Sprintf("%d %s", (i+1)*10, dns.Fqdn(host)))
+	}
+	if err := l.DNS.Set(domain, "MX", mx...); err != nil {
+		return err
+	}
+	return l.DNS.Set("mta-sts."+domain, "A", "127.0.0.1")
+}
+
+// startMail starts the mail hosts: each on an address of its own from
+// 127.0.0.2 on, all on one port. Where the machine has only 127.0.0.1, one
+// server plays all of them.
+func (l *Lab) startMail(logs io.Writer) error {
+	ips := make([]string, len(l.mxHosts))
+	shared := false
+	for i := range ips {
+		ips[i] = fmt.Sprintf("127.0.0.%d", i+2)
+		shared = shared || !haveIP(ips[i])
+	}
+	if shared {
+		for i := range ips {
+			ips[i] = "127.0.0.1"
+		}
+	}
+	for i, host := range l.mxHosts {
+		_, parent, _ := strings.Cut(host, ".")
+		if _, err := l.zoneFor(host, parent); err != nil {
+			return err
+		}
+		if err := l.DNS.Set(host, "A", ips[i]); err != nil {
+			return err
+		}
+	}
+	groups := make([][]string, len(l.mxHosts))
+	for i, host := range l.mxHosts {
+		groups[i] = []string{host}
+	}
+	if shared {
+		ips, groups = ips[:1], [][]string{l.mxHosts}
+	}
+	if len(l.mxHosts) == 0 {
+		return nil
+	}
+	lns, port, err := listenAll(ips)
+	if err != nil {
+		return err
+	}
+	l.SMTPPort = port
+	for i, ln := range lns {
+		cert, err := l.Mail.Issue(time.Time{}, groups[i]...)
+		if err != nil {
+			for _, ln := range lns[i:] {
+				ln.Close()
+			}
+			return err
+		}
+		if logs == nil {
+			logs = io.Discard
+		}
+		l.MX = append(l.MX, serveMX(MXConfig{Hosts: groups[i], Certificate: &cert, Log: logs}, ln))
+	}
+	return nil
+}
+
+// zoneFor makes sure that a host is in some zone: a new one for its parent if
+// there is none.
+func (l *Lab) zoneFor(host, parent string) (string, error) {
+	for _, zone := range l.DNS.Zones() {
+		if dns.IsSubDomain(zone, dns.CanonicalName(host)) {
+			return zone, nil
+		}
+	}
+	return dns.Fqdn(parent), l.DNS.AddZone(parent)
+}
+
+// RootsPEM are the roots that the lab's policy hosts and mail hosts chain to.
+func (l *Lab) RootsPEM() []byte {
+	return append(append([]byte{}, l.CA.IssuerRootsPEM()...), l.Mail.PEM()...)
+}
+
+// Roots is RootsPEM as a pool.
+func (l *Lab) Roots() *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(l.RootsPEM())
+	return pool
+}
+
+func (l *Lab) writeRoots(dir string) error {
+	if dir == "" {
+		var err error
+		if dir, err = os.MkdirTemp("", "lab"); err != nil {
+			return fmt.Errorf("make a directory for the roots: %w", err)
+		}
+		l.tempDir = dir
+	}
+	l.ACMERootsFile = filepath.Join(dir, "acme-roots.pem")
+	l.RootsFile = filepath.Join(dir, "roots.pem")
+	if err := os.WriteFile(l.ACMERootsFile, l.CA.DirectoryRootsPEM(), 0o644); err != nil {
+		return fmt.Errorf("write the roots: %w", err)
+	}
+	if err := os.WriteFile(l.RootsFile, l.RootsPEM(), 0o644); err != nil {
+		return fmt.Errorf("write the roots: %w", err)
+	}
+	return nil
+}
+
+// Close ends everything.
+func (l *Lab) Close() error {
+	var errs []error
+	if l.CA != nil {
+		errs = append(errs, l.CA.Close())
+	}
+	for _, mx := range l.MX {
+		errs = append(errs, mx.Close())
+	}
+	if l.DNS != nil {
+		errs = append(errs, l.DNS.Close())
+	}
+	if l.tempDir != "" {
+		errs = append(errs, os.RemoveAll(l.tempDir))
+	}
+	return errors.Join(errs...)
+}
