@@ -1,0 +1,145 @@
+// Package config reads stshost's TOML files.
+//
+// It is strict: unknown keys, wrong types, bad values and references to
+// things that do not exist are refused, all of them at once, each with the
+// file, the line, and what to write instead. It checks what can be known from
+// the files alone and never asks the network. Every key is described, with
+// its unit, its default and what excludes it, in config.example.toml.
+package config
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/stshost/stshost/mtasts"
+)
+
+// Config is a config that was read and found right, with every default
+// filled in. It is not changed after Load.
+type Config struct {
+	File  string   // the main file, as given to Load
+	Files []string // every file read, the main file first, the included ones in the order read
+
+	Listen  Listen
+	Store   Store
+	ACME    ACME
+	DNS     map[string]DNSAccount // by name; always has PrintAccount
+	Net     Net
+	Prove   Prove
+	Watch   Watch
+	Records Records
+	Domains []Domain // in the order of the files
+
+	// Warnings are findings that do not keep the config from being used,
+	// sorted by file and line.
+	Warnings []Error
+}
+
+// Listen says where stshost listens.
+type Listen struct {
+	HTTPS          string // host:port for policies and tls-alpn-01; default ":443"
+	HTTP           string // host:port for ACME http-01 and redirects; default ":80"; "" is off
+	Admin          string // "unix:/path" or a loopback host:port; default "unix:/run/stshost/admin.sock"
+	MaxConnections int    // open connections over HTTPS and HTTP together; default 4096
+}
+
+// Store says where state is kept.
+type Store struct {
+	Path string // path of the SQLite file; default /var/lib/stshost/stshost.db
+}
+
+// ACME says which CA issues certificates.
+type ACME struct {
+	Directory       string // URL of the ACME directory; default Let's Encrypt
+	Email           string // contact for the CA; may be empty
+	AcceptTerms     bool   // always true after Load: it refuses anything else
+	RootsFile       string // PEM roots for the directory's own HTTPS; "": the system's
+	Workers         int    // orders worked on at once; default 4
+	OrdersPer3Hours int    // orders sent to the CA in any 3 hours; default 300
+}
+
+// PrintAccount is the DNS account that always exists: its provider, also
+// called "print", shows the records for an operator to enter by hand.
+const PrintAccount = "print"
+
+// DNSAccount is access to one DNS provider.
+type DNSAccount struct {
+	Name     string // the NAME of [dns.NAME]
+	Provider string
+	Settings map[string]string // secrets resolved: never log or show them
+	At       Pos               // zero for the implied PrintAccount
+}
+
+// Net says how stshost looks at the world. The ports and roots are for labs
+// and private networks.
+type Net struct {
+	Resolver  []string // host:port of recursive resolvers; empty: /etc/resolv.conf
+	RootsFile string   // PEM roots for policy hosts and MX hosts; "": the system's
+	DNSPort   int      // where authoritative servers are asked; default 53
+	HTTPSPort int      // where policy hosts are fetched; default 443
+	HTTPPort  int      // where policy hosts answer plain HTTP; default 80
+	SMTPPort  int      // where MX hosts are reached; default 25
+}
+
+// Prove says how stshost fetches its own policies back.
+type Prove struct {
+	Via string // host:port that stands in for the policy host's addresses; "": none
+}
+
+// Watch says how often a domain that is in order is looked at again.
+type Watch struct {
+	Interval time.Duration // default 1 h
+	Workers  int           // domains looked at at once; default 8
+}
+
+// Records says what `stshost records` shows for the policy hosts.
+type Records struct {
+	Addresses []netip.Addr  // A and AAAA of each policy host; excludes CNAME
+	CNAME     string        // target of each policy host, without trailing dot; excludes Addresses
+	TTL       time.Duration // TTL of records shown and pushed; default 300 s
+}
+
+// Domain is one policy domain.
+type Domain struct {
+	Name    string        // A-labels, lower case, no trailing dot
+	Account string        // name of the DNS account
+	Zone    string        // apex of the DNS zone with trailing dot; "" finds it by SOA
+	MX      []string      // canonical MX patterns; never empty unless Mode is none
+	MaxAge  time.Duration // whole seconds; default 7 d
+	Mode    mtasts.Mode   // "" is managed: `stshost rollout` moves it
+	Profile string        // the profile that filled in what the domain left out; "" is none
+	At      Pos           // the [[domain]] header
+	ModeAt  Pos           // where Mode was pinned; zero when managed
+}
+
+// Managed reports whether stshost, not the config, decides the mode.
+func (d Domain) Managed() bool { return d.Mode == "" }
+
+// Setting describes one setting of a DNS provider.
+type Setting struct {
+	Key      string
+	Required bool
+	Secret   bool // may not stand in backups and logs; `config init` puts it in a file
+	Doc      string
+}
+
+// Options is what Load needs to know from its caller.
+type Options struct {
+	// Providers are the known DNS providers and their settings. "print" is
+	// always known.
+	Providers map[string][]Setting
+	// Getenv resolves ${NAME} in the settings of DNS accounts; "" counts as
+	// not set. Nil is os.Getenv.
+	Getenv func(string) string
+}
+
+// Defaults that the docs name.
+const (
+	defaultMaxAge         = 7 * 24 * time.Hour
+	defaultMaxConnections = 4096
+	defaultStorePath      = "/var/lib/stshost/stshost.db"
+	defaultAdmin          = "unix:/run/stshost/admin.sock"
+
+	letsEncrypt        = "https://acme-v02.api.letsencrypt.org/directory"
+	letsEncryptStaging = "https://acme-staging-v02.api.letsencrypt.org/directory"
+)
