@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stshost/stshost/config"
+	"github.com/stshost/stshost/mtasts"
+	"github.com/stshost/stshost/server"
+)
+
+// reader is what the read-only commands ask: the running server, or the store
+// when none runs.
+type reader interface {
+	Domains(ctx context.Context) ([]server.DomainStatus, error)
+	Domain(ctx context.Context, name string) (server.DomainStatus, error)
+	Records(ctx context.Context, name string) ([]server.DNSRecord, error)
+}
+
+// newReader finds out whether a server runs. If not it says so on stderr, for
+// what the store holds may be old.
+func newReader(cmd *cobra.Command, o *options) (reader, error) {
+	cfg, err := loadConfig(o.config)
+	if err != nil {
+		return nil, err
+	}
+	client := server.NewClient(cfg.Listen.Admin)
+	_, err = client.Version(cmd.Context())
+	if !errors.Is(err, server.ErrNotRunning) {
+		return client, err
+	}
+	fmt.Fprintln(cmd.ErrOrStderr(), "no server is running; this is what the store holds")
+	return newOffline(cmd.Context(), cfg)
+}
+
+// adminAddress is where the server of the config listens. A config with faults
+// is read as far as it goes: it is what a reload is about to report.
+func adminAddress(path string) (string, error) {
+	cfg, err := loadConfig(path)
+	if err == nil {
+		return cfg.Listen.Admin, nil
+	}
+	if admin, ok := config.AdminAddress(path); ok {
+		return admin, nil
+	}
+	return "", err
+}
+
+// domainArg reads the DOMAIN argument of a command.
+func domainArg(args []string) (string, error) {
+	name, err := mtasts.ParseDomain(args[0])
+	if err != nil {
+		return "", usageError{err}
+	}
+	return name, nil
+}
+
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}

@@ -1,0 +1,389 @@
+package main
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/stshost/stshost/acme"
+	"github.com/stshost/stshost/check"
+	"github.com/stshost/stshost/config"
+	"github.com/stshost/stshost/dnsupdate"
+	"github.com/stshost/stshost/internal/resolver"
+	"github.com/stshost/stshost/internal/state"
+	"github.com/stshost/stshost/mtasts"
+	"github.com/stshost/stshost/reconcile"
+	"github.com/stshost/stshost/server"
+	"github.com/stshost/stshost/store"
+)
+
+// service is a running stshost: every part, wired.
+type service struct {
+	log *slog.Logger
+
+	store      *store.Store
+	policies   *server.Policies
+	certs      *acme.Certificates
+	issuer     *acme.Issuer
+	dns        *dnsupdate.Updater
+	reconciler *reconcile.Reconciler
+	server     *server.Server
+
+	https, http, admin net.Listener
+
+	reloading sync.Mutex // one reload at a time
+	mu        sync.Mutex
+	cfg       *config.Config // the config in force; guarded by mu
+}
+
+// newService opens the store and the listeners and wires the parts. After an
+// error nothing is left open.
+func newService(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *service, err error) {
+	s := &service{log: log, cfg: cfg, policies: server.NewPolicies()}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	if err := s.listen(cfg.Listen); err != nil {
+		return nil, err
+	}
+	if s.store, err = store.Open(ctx, cfg.Store.Path); err != nil {
+		return nil, err
+	}
+	secret, err := s.store.Secret(ctx, "probe")
+	if err != nil {
+		return nil, err
+	}
+	world, res, err := outside(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.wireACME(cfg); err != nil {
+		return nil, err
+	}
+	s.dns, err = dnsupdate.New(dnsupdate.Config{Accounts: accounts(cfg), Resolver: res, Logger: log})
+	if err != nil {
+		return nil, err
+	}
+	probe := probeToken(secret)
+	s.reconciler, err = reconcile.New(ctx, reconcile.Config{
+		Journal:      s.store,
+		Certificates: hostSets{s},
+		Publisher:    s.policies,
+		World:        world,
+		DNS:          s.dns,
+		Probe: func(host string) (path, token string) {
+			nonce := rand.Text()
+			return server.ProbePath + nonce, probe(host, nonce)
+		},
+		HTTP:     cfg.Listen.HTTP != "",
+		Hairpin:  cfg.Prove.Via != "",
+		Interval: cfg.Watch.Interval,
+		Workers:  cfg.Watch.Workers,
+		Logger:   log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	registry := prometheus.NewRegistry()
+	s.server, err = server.New(server.Config{
+		Policies:       s.policies,
+		GetCertificate: s.certs.GetCertificate,
+		HTTP01:         s.certs.HTTP01,
+		Probe:          probe,
+		Backend:        s,
+		Logger:         log,
+		MaxConnections: cfg.Listen.MaxConnections,
+		HTTPSPort:      cfg.Net.HTTPSPort,
+		Registry:       registry,
+		Version:        version(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := s.reconciler.SetDomains(ctx, wanted(cfg)); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *service) wireACME(cfg *config.Config) error {
+	roots, err := readRoots(cfg.ACME.RootsFile)
+	if err != nil {
+		return err
+	}
+	s.certs, err = acme.NewCertificates(acme.CertificatesConfig{Store: s.store, Logger: s.log})
+	if err != nil {
+		return err
+	}
+	s.issuer, err = acme.NewIssuer(acme.IssuerConfig{
+		Store:           s.store,
+		Certificates:    s.certs,
+		Directory:       cfg.ACME.Directory,
+		Email:           cfg.ACME.Email,
+		HTTPClient:      directoryClient(roots),
+		Workers:         cfg.ACME.Workers,
+		OrdersPer3Hours: cfg.ACME.OrdersPer3Hours,
+		HTTP01:          cfg.Listen.HTTP != "",
+		Logger:          s.log,
+		OnChange:        func(host string) { s.reconciler.WakeHost(host) },
+	})
+	return err
+}
+
+// directoryClient speaks to the CA's API.
+func directoryClient(roots *x509.CertPool) *http.Client {
+	return &http.Client{
+		Timeout: 30 * time.Second,
+		Transport: &http.Transport{
+			Proxy:               http.ProxyFromEnvironment,
+			TLSClientConfig:     &tls.Config{RootCAs: roots},
+			TLSHandshakeTimeout: 10 * time.Second,
+			MaxIdleConnsPerHost: 8,
+			IdleConnTimeout:     time.Minute,
+			ForceAttemptHTTP2:   true,
+		},
+	}
+}
+
+// outside returns our eyes on the world as [net] and [prove] set them.
+func outside(cfg *config.Config) (*check.Prober, *resolver.Resolver, error) {
+	roots, err := readRoots(cfg.Net.RootsFile)
+	if err != nil {
+		return nil, nil, err
+	}
+	res, err := resolver.New(resolver.Config{Servers: cfg.Net.Resolver, AuthPort: cfg.Net.DNSPort})
+	if err != nil {
+		return nil, nil, err
+	}
+	return check.New(check.Config{
+		Resolver:  res,
+		Roots:     roots,
+		HTTPSPort: cfg.Net.HTTPSPort,
+		HTTPPort:  cfg.Net.HTTPPort,
+		Via:       cfg.Prove.Via,
+	}), res, nil
+}
+
+// readRoots reads a PEM file of CA certificates; "" means the system's.
+func readRoots(path string) (*x509.CertPool, error) {
+	if path == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the roots: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s holds no PEM certificate", path)
+	}
+	return pool, nil
+}
+
+// probeToken makes the function behind the token path: an answer that only
+// this installation can give for a host and a nonce.
+func probeToken(secret []byte) func(host, nonce string) string {
+	return func(host, nonce string) string {
+		mac := hmac.New(sha256.New, secret)
+		mac.Write([]byte(host + "\n" + nonce))
+		return hex.EncodeToString(mac.Sum(nil))
+	}
+}
+
+// hostSets is the reconciler's view of certificates: one call sets the known
+// hosts of both sides that ask for them.
+type hostSets struct{ s *service }
+
+func (h hostSets) SetHosts(hosts map[string]struct{}) {
+	h.s.policies.SetHosts(hosts)
+	h.s.certs.SetHosts(hosts)
+}
+
+func (h hostSets) Request(ctx context.Context, host, challenge string) error {
+	return h.s.issuer.Request(ctx, host, challenge)
+}
+
+func (h hostSets) Status(ctx context.Context, host string) (state.CertStatus, error) {
+	return h.s.issuer.Status(ctx, host)
+}
+
+func (h hostSets) Drop(ctx context.Context, host string) error {
+	return h.s.store.DeleteCertJob(ctx, host)
+}
+
+// accounts are the DNS accounts of cfg as dnsupdate takes them.
+func accounts(cfg *config.Config) map[string]dnsupdate.Account {
+	all := make(map[string]dnsupdate.Account, len(cfg.DNS))
+	for name, a := range cfg.DNS {
+		all[name] = dnsupdate.Account{Provider: a.Provider, Settings: a.Settings}
+	}
+	return all
+}
+
+// wanted are the domains of cfg as the reconciler takes them.
+func wanted(cfg *config.Config) []reconcile.Wanted {
+	all := make([]reconcile.Wanted, 0, len(cfg.Domains))
+	for _, d := range cfg.Domains {
+		w := reconcile.Wanted{
+			Domain: d.Name,
+			MX:     d.MX,
+			MaxAge: d.MaxAge,
+			Mode:   d.Mode,
+			Target: state.Target{Account: d.Account, Zone: d.Zone, Name: mtasts.RecordName(d.Name), TTL: cfg.Records.TTL},
+		}
+		if !d.Managed() {
+			w.Source = d.ModeAt.String()
+		}
+		all = append(all, w)
+	}
+	return all
+}
+
+// listen opens the listeners, so that a port in use is known before anything
+// else happens.
+func (s *service) listen(l config.Listen) (err error) {
+	if s.https, err = listenTCP("https", l.HTTPS); err != nil {
+		return err
+	}
+	if l.HTTP != "" {
+		if s.http, err = listenTCP("http", l.HTTP); err != nil {
+			return err
+		}
+	}
+	s.admin, err = listenAdmin(l.Admin)
+	return err
+}
+
+func listenTCP(key, addr string) (net.Listener, error) {
+	ln, err := net.Listen("tcp", addr)
+	if errors.Is(err, os.ErrPermission) {
+		return nil, fmt.Errorf("cannot listen on %s (%s in [listen]): %w; give the process CAP_NET_BIND_SERVICE or choose a port above 1023", addr, key, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen on %s (%s in [listen]): %w", addr, key, err)
+	}
+	return ln, nil
+}
+
+// listenAdmin opens the admin listener. A socket file that nobody listens on
+// was left by a process that was killed, and is replaced.
+func listenAdmin(addr string) (net.Listener, error) {
+	network, address := server.SplitAdmin(addr)
+	if network != "unix" {
+		return listenTCP("admin", address)
+	}
+	if err := os.MkdirAll(filepath.Dir(address), 0o755); err != nil {
+		return nil, fmt.Errorf("cannot make the folder of the admin socket: %w", err)
+	}
+	if conn, err := net.Dial("unix", address); err == nil {
+		conn.Close()
+		return nil, fmt.Errorf("another stshost listens on the admin socket %s; stop it first", address)
+	}
+	if err := os.Remove(address); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("cannot replace the admin socket: %w", err)
+	}
+	ln, err := net.Listen("unix", address)
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen on the admin socket (admin in [listen]): %w", err)
+	}
+	if err := os.Chmod(address, 0o660); err != nil {
+		ln.Close()
+		return nil, err
+	}
+	return ln, nil
+}
+
+// run serves until ctx ends, then finishes what is in flight and closes
+// everything.
+func (s *service) run(ctx context.Context) error {
+	defer s.close()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.server.ServeHTTPS(ctx, s.https) })
+	if s.http != nil {
+		g.Go(func() error { return s.server.ServeHTTP(ctx, s.http) })
+	}
+	g.Go(func() error { return s.server.ServeAdmin(ctx, s.admin) })
+	g.Go(func() error { return s.issuer.Run(ctx) })
+	g.Go(func() error { return s.reconciler.Run(ctx) })
+	return g.Wait()
+}
+
+func (s *service) close() {
+	for _, ln := range []net.Listener{s.https, s.http, s.admin} {
+		if ln != nil {
+			ln.Close()
+		}
+	}
+	if s.store != nil {
+		if err := s.store.Close(); err != nil {
+			s.log.Error("closing the store", "error", err)
+		}
+	}
+}
+
+func (s *service) config() *config.Config {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cfg
+}
+
+// Reload reads the config again and, if it is right, swaps it in whole.
+func (s *service) Reload(ctx context.Context) (server.ReloadResult, error) {
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
+	old := s.config()
+	next, err := loadConfig(old.File)
+	if err != nil {
+		s.log.Error("the config was not reloaded: it has faults, and the running one stays", "error", err)
+		return server.ReloadResult{}, server.NewInvalidConfigError(err)
+	}
+	if err := s.dns.SetAccounts(accounts(next)); err != nil {
+		return server.ReloadResult{}, err
+	}
+	changes, err := s.reconciler.SetDomains(ctx, wanted(next))
+	if err != nil {
+		return server.ReloadResult{}, errors.Join(err, s.dns.SetAccounts(accounts(old)))
+	}
+	s.mu.Lock()
+	s.cfg = next
+	s.mu.Unlock()
+	res := server.ReloadResult{
+		Added: changes.Added, Changed: changes.Changed, Removed: changes.Removed,
+		Unchanged: len(next.Domains) - len(changes.Added) - len(changes.Changed),
+		Settings:  changedSettings(old, next),
+		Restart:   needRestart(old, next),
+	}
+	if res.Empty() {
+		s.log.Info("config reloaded: nothing changed")
+		return res, nil
+	}
+	for _, l := range [][]string{res.Added, res.Changed, res.Removed} {
+		slices.Sort(l)
+	}
+	s.log.Info("config reloaded", "added", len(res.Added), "changed", len(res.Changed), "removed", len(res.Removed),
+		"settings", res.Settings, "restart", res.Restart)
+	return res, nil
+}
+
+// Ready is nil from the start: what was served before the start is served
+// from the first request on.
+func (s *service) Ready() error { return nil }

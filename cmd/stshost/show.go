@@ -1,0 +1,230 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stshost/stshost/server"
+)
+
+func statusCommand(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:   "status [DOMAIN]",
+		Short: "Show how far each domain is, or all about one",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: action(func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return showAll(cmd, o)
+			}
+			name, err := domainArg(args)
+			if err != nil {
+				return err
+			}
+			r, err := newReader(cmd, o)
+			if err != nil {
+				return err
+			}
+			d, err := r.Domain(cmd.Context(), name)
+			if err != nil {
+				return err
+			}
+			if o.json {
+				return printJSON(cmd.OutOrStdout(), d)
+			}
+			return printDomain(cmd.OutOrStdout(), d)
+		}),
+	}
+}
+
+func showAll(cmd *cobra.Command, o *options) error {
+	r, err := newReader(cmd, o)
+	if err != nil {
+		return err
+	}
+	all, err := r.Domains(cmd.Context())
+	if err != nil {
+		return err
+	}
+	if o.json {
+		return printJSON(cmd.OutOrStdout(), struct {
+			Domains []server.DomainStatus `json:"domains"`
+		}{all})
+	}
+	return printDomains(cmd.OutOrStdout(), all)
+}
+
+func printDomains(w io.Writer, all []server.DomainStatus) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tw, "DOMAIN\tMODE\tSTATE\tID\tCERTIFICATE UNTIL\tNEWS")
+	for _, d := range all {
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", d.Domain, dash(d.Mode), dash(string(d.Step)), dash(d.ID), day(d.CertificateNotAfter), news(d))
+	}
+	return tw.Flush()
+}
+
+// news is the one thing to know about a domain in a table.
+func news(d server.DomainStatus) string {
+	switch {
+	case !d.InConfig:
+		return "no longer in the config; still served for senders that hold its policy"
+	case d.LastError != "":
+		return d.LastError
+	case d.CertificateProblem != "":
+		return "renewal failed: " + d.CertificateProblem
+	}
+	return ""
+}
+
+func printDomain(w io.Writer, d server.DomainStatus) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	row := func(key, value string) {
+		if value != "" {
+			fmt.Fprintf(tw, "%s:\t%s\n", key, value)
+		}
+	}
+	row("domain", d.Domain)
+	row("policy host", d.Host)
+	row("state", cmp.Or(string(d.Step), "not looked at yet")+since(d.Since))
+	row("mode", strings.TrimSpace(dash(d.Mode)+" ("+d.ModeSource+")"))
+	if d.MaxAge > 0 {
+		row("max_age", (time.Duration(d.MaxAge) * time.Second).String())
+	}
+	row("id", d.ID)
+	row("certificate until", stamp(d.CertificateNotAfter))
+	row("certificate problem", d.CertificateProblem)
+	row("proof", d.Proof)
+	row("DNS account", d.DNSAccount)
+	row("last look", stamp(d.LastRun))
+	row("next look", stamp(d.NextRun))
+	row("news", news(d))
+	row("remedy", d.Remedy)
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	if d.Body != "" {
+		fmt.Fprintf(w, "\npolicy served at https://%s/.well-known/mta-sts.txt:\n", d.Host)
+		for line := range strings.Lines(d.Body) {
+			fmt.Fprintf(w, "  %s\n", strings.TrimRight(line, "\r\n"))
+		}
+	}
+	return nil
+}
+
+func explainCommand(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:   "explain DOMAIN",
+		Short: "Say the one thing that blocks a domain, and the remedy",
+		Args:  cobra.ExactArgs(1),
+		RunE: action(func(cmd *cobra.Command, args []string) error {
+			name, err := domainArg(args)
+			if err != nil {
+				return err
+			}
+			r, err := newReader(cmd, o)
+			if err != nil {
+				return err
+			}
+			d, err := r.Domain(cmd.Context(), name)
+			if err != nil {
+				return err
+			}
+			e := server.Explain(d)
+			w := cmd.OutOrStdout()
+			if o.json {
+				return printJSON(w, e)
+			}
+			fmt.Fprintln(w, e.Summary)
+			if e.Blocking != "" {
+				fmt.Fprintf(w, "What blocks it: %s.\n", strings.TrimSuffix(e.Blocking, "."))
+			}
+			if e.Remedy != "" {
+				fmt.Fprintf(w, "What to do: %s.\n", strings.TrimSuffix(e.Remedy, "."))
+			}
+			if e.Blocking != "" && !e.NextRun.IsZero() {
+				fmt.Fprintf(w, "It is tried again at %s.\n", stamp(e.NextRun))
+			}
+			return nil
+		}),
+	}
+}
+
+func recordsCommand(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:   "records DOMAIN",
+		Short: "Show the DNS records that a domain needs, as zone text",
+		Args:  cobra.ExactArgs(1),
+		RunE: action(func(cmd *cobra.Command, args []string) error {
+			name, err := domainArg(args)
+			if err != nil {
+				return err
+			}
+			r, err := newReader(cmd, o)
+			if err != nil {
+				return err
+			}
+			all, err := r.Records(cmd.Context(), name)
+			if err != nil {
+				return err
+			}
+			if o.json {
+				return printJSON(cmd.OutOrStdout(), struct {
+					Records []server.DNSRecord `json:"records"`
+				}{all})
+			}
+			return printRecords(cmd.OutOrStdout(), all)
+		}),
+	}
+}
+
+// printRecords writes records as lines of a zone file (RFC 1035 §5); what is
+// not known yet is a comment.
+func printRecords(w io.Writer, all []server.DNSRecord) error {
+	for _, r := range all {
+		by := "entered by hand"
+		if r.Managed {
+			by = "kept by stshost"
+		}
+		fmt.Fprintf(w, "; %s; %s\n", r.Purpose, by)
+		data := r.Data
+		if r.Type == "TXT" {
+			data = `"` + r.Data + `"`
+		}
+		comment := ""
+		if r.Data == "" {
+			comment, data = "; ", "..."
+		}
+		if _, err := fmt.Fprintf(w, "%s%s. %d IN %s %s\n", comment, r.Name, r.TTL, r.Type, data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func dash(s string) string { return cmp.Or(s, "-") }
+
+func day(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format(time.DateOnly)
+}
+
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format("2006-01-02 15:04:05 UTC")
+}
+
+func since(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return " since " + stamp(t)
+}

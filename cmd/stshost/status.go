@@ -1,0 +1,246 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/stshost/stshost/acme"
+	"github.com/stshost/stshost/config"
+	"github.com/stshost/stshost/internal/state"
+	"github.com/stshost/stshost/mtasts"
+	"github.com/stshost/stshost/reconcile"
+	"github.com/stshost/stshost/server"
+	"github.com/stshost/stshost/store"
+)
+
+// facts is what statuses are made of: from a running service, or from the
+// store and the config when none runs.
+type facts struct {
+	cfg  *config.Config
+	cert func(ctx context.Context, host string) (state.CertStatus, error)
+	body func(domain string) []byte
+}
+
+// status is what can be said of one domain.
+func (f facts) status(ctx context.Context, s reconcile.Snapshot) (server.DomainStatus, error) {
+	host := mtasts.PolicyHost(s.State.Name)
+	cert, err := f.cert(ctx, host)
+	if err != nil {
+		return server.DomainStatus{}, err
+	}
+	d := server.DomainStatus{
+		Domain: s.State.Name, Host: host,
+		Step: s.State.Step, Since: s.State.Since,
+		Mode: string(s.State.Mode), ModeSource: "managed",
+		ID: s.State.ID, Proof: s.State.Proof,
+		CertificateNotAfter: cert.NotAfter, CertificateProblem: cert.Problem, CertificateNextTry: cert.NextTry,
+		LastError: s.State.LastError, Remedy: s.State.Remedy, Attempts: s.State.Attempts,
+		LastRun: s.State.LastRun, NextRun: s.State.NextRun,
+		InConfig: !s.Orphan,
+	}
+	switch {
+	case s.Wanted.Mode != "":
+		d.Mode, d.ModeSource = string(s.Wanted.Mode), "config "+s.Wanted.Source
+	case s.State.Adopted:
+		d.ModeSource = "adopted"
+	}
+	if body := f.body(d.Domain); body != nil {
+		d.Body = string(body)
+		if p, err := mtasts.ParsePolicy(body); err == nil {
+			d.Mode, d.MaxAge = string(p.Mode), int64(p.MaxAge.Seconds())
+		}
+	}
+	if account, ok := f.cfg.DNS[s.Wanted.Target.Account]; ok {
+		d.DNSAccount, d.DNSProvider = account.Name, account.Provider
+	}
+	return d, nil
+}
+
+func (f facts) statuses(ctx context.Context, snapshots []reconcile.Snapshot) ([]server.DomainStatus, error) {
+	all := make([]server.DomainStatus, 0, len(snapshots))
+	for _, s := range snapshots {
+		d, err := f.status(ctx, s)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, d)
+	}
+	slices.SortFunc(all, func(a, b server.DomainStatus) int { return cmp.Compare(a.Domain, b.Domain) })
+	return all, nil
+}
+
+// records are the DNS records that a domain needs.
+func (f facts) records(s reconcile.Snapshot) []server.DNSRecord {
+	r := f.cfg.Records
+	ttl := int64(r.TTL.Seconds())
+	host := mtasts.PolicyHost(s.State.Name)
+	const leads = "leads senders and the CA to this server"
+	var all []server.DNSRecord
+	for _, a := range r.Addresses {
+		typ := "A"
+		if a.Is6() {
+			typ = "AAAA"
+		}
+		all = append(all, server.DNSRecord{Name: host, Type: typ, TTL: ttl, Data: a.String(), Purpose: leads})
+	}
+	if r.CNAME != "" {
+		all = append(all, server.DNSRecord{Name: host, Type: "CNAME", TTL: ttl, Data: r.CNAME + ".", Purpose: leads})
+	}
+	if len(all) == 0 {
+		all = append(all, server.DNSRecord{Name: host, Type: "A", TTL: ttl,
+			Purpose: leads + "; its address is not in the config: set addresses or cname in [records]"})
+	}
+	txt := server.DNSRecord{Name: mtasts.RecordName(s.State.Name), Type: "TXT", TTL: ttl,
+		Managed: f.cfg.DNS[s.Wanted.Target.Account].Provider != config.PrintAccount,
+		Purpose: "announces the policy that is served"}
+	if s.State.ID != "" {
+		txt.Data = mtasts.Record{ID: s.State.ID}.String()
+	} else {
+		txt.Purpose += "; its id is made once the policy has been fetched back"
+	}
+	return append(all, txt)
+}
+
+// errUnknownDomain says that a domain is neither configured nor known.
+func errUnknownDomain(name string) error {
+	return fmt.Errorf("%w: the domain %s is not in the config; add a [[domain]] for it and reload", state.ErrNotFound, name)
+}
+
+// The service is the backend of its own admin listener.
+var _ server.Backend = (*service)(nil)
+
+func (s *service) facts() facts {
+	return facts{cfg: s.config(), cert: s.issuer.Status, body: func(domain string) []byte {
+		_, body, _ := s.policies.Lookup(mtasts.PolicyHost(domain))
+		return body
+	}}
+}
+
+// Domains returns the status of every domain, sorted by name.
+func (s *service) Domains(ctx context.Context) ([]server.DomainStatus, error) {
+	return s.facts().statuses(ctx, s.reconciler.Snapshots())
+}
+
+// Domain returns one domain's status.
+func (s *service) Domain(ctx context.Context, name string) (server.DomainStatus, error) {
+	snap, ok := s.reconciler.Snapshot(name)
+	if !ok {
+		return server.DomainStatus{}, errUnknownDomain(name)
+	}
+	return s.facts().status(ctx, snap)
+}
+
+// Records returns the DNS records that a domain needs.
+func (s *service) Records(_ context.Context, name string) ([]server.DNSRecord, error) {
+	snap, ok := s.reconciler.Snapshot(name)
+	if !ok {
+		return nil, errUnknownDomain(name)
+	}
+	return s.facts().records(snap), nil
+}
+
+// offline answers from the store and the config when no server runs. It only
+// reads.
+type offline struct {
+	facts     facts
+	snapshots []reconcile.Snapshot
+}
+
+// newOffline reads everything once.
+func newOffline(ctx context.Context, cfg *config.Config) (*offline, error) {
+	o := &offline{}
+	rows := make(map[string]state.Domain)
+	bodies := make(map[string][]byte)
+	certs := func(context.Context, string) (state.CertStatus, error) { return state.CertStatus{}, nil }
+	st, err := store.OpenReadOnly(ctx, cfg.Store.Path)
+	switch {
+	case store.IsMissing(err): // nothing has run yet: the config alone speaks
+	case err != nil:
+		return nil, err
+	default:
+		defer st.Close()
+		if certs, err = readAll(ctx, st, rows, bodies); err != nil {
+			return nil, err
+		}
+	}
+	o.facts = facts{cfg: cfg, cert: certs, body: func(d string) []byte { return bodies[d] }}
+	for _, w := range wanted(cfg) {
+		row, ok := rows[w.Domain]
+		if !ok {
+			row = state.Domain{Name: w.Domain}
+		}
+		delete(rows, w.Domain)
+		o.snapshots = append(o.snapshots, reconcile.Snapshot{Wanted: w, State: row})
+	}
+	for _, row := range rows {
+		if row.BodySHA256 != "" {
+			o.snapshots = append(o.snapshots, reconcile.Snapshot{Orphan: true, State: row})
+		}
+	}
+	return o, nil
+}
+
+// readAll reads journal, bodies and certificates into memory.
+func readAll(ctx context.Context, st *store.Store, rows map[string]state.Domain, bodies map[string][]byte) (func(context.Context, string) (state.CertStatus, error), error) {
+	all, err := st.Domains(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, row := range all {
+		rows[row.Name] = row
+	}
+	current, err := st.CurrentBodies(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range current {
+		bodies[b.Domain] = b.Body
+	}
+	certs, err := st.CertificateExpiries(ctx)
+	if err != nil {
+		return nil, err
+	}
+	jobs, err := st.CertJobs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	byHost := make(map[string]state.CertJob, len(jobs))
+	for _, j := range jobs {
+		byHost[j.Host] = j
+	}
+	return func(_ context.Context, host string) (state.CertStatus, error) {
+		return acme.StatusOf(host, certs[host], byHost[host]), nil
+	}, nil
+}
+
+func (o *offline) find(name string) (reconcile.Snapshot, error) {
+	for _, s := range o.snapshots {
+		if s.State.Name == name {
+			return s, nil
+		}
+	}
+	return reconcile.Snapshot{}, errUnknownDomain(name)
+}
+
+// Domains, Domain and Records answer as the running server would have.
+func (o *offline) Domains(ctx context.Context) ([]server.DomainStatus, error) {
+	return o.facts.statuses(ctx, o.snapshots)
+}
+
+func (o *offline) Domain(ctx context.Context, name string) (server.DomainStatus, error) {
+	s, err := o.find(name)
+	if err != nil {
+		return server.DomainStatus{}, err
+	}
+	return o.facts.status(ctx, s)
+}
+
+func (o *offline) Records(_ context.Context, name string) ([]server.DNSRecord, error) {
+	s, err := o.find(name)
+	if err != nil {
+		return nil, err
+	}
+	return o.facts.records(s), nil
+}

@@ -1,0 +1,369 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stshost/stshost/internal/state"
+	"github.com/stshost/stshost/mtasts"
+)
+
+// errKilled is what every call returns after the process was "killed": from
+// then on it can change nothing.
+var errKilled = errors.New("killed")
+
+// lab is a small world for one reconciler: a durable part that survives a
+// kill (journal, DNS, certificates) and the part that dies with the process
+// (what is served). Each call of the reconciler is one step at which it can be
+// killed.
+type lab struct {
+	mu    sync.Mutex
+	calls int // calls so far in this process
+	kill  int // the process dies before this call; 0: never
+	dead  bool
+
+	rows   map[string]state.Domain
+	ledger map[string][]state.Body
+
+	served  map[string][]byte // what the listener serves; gone with the process
+	certs   map[string]time.Time
+	orders  map[string]int
+	problem string // the CA refuses with this
+
+	txt    map[string][]string // by owner name, on every name server
+	pushes []push
+	manual bool
+
+	elsewhere map[string]string // policies of an earlier host, by domain, seen while we serve none
+	leads     bool              // policy hosts lead here
+	recordErr error
+	pushErr   error
+	fetchErr  error
+	journal   error // the store refuses writes
+	onOrder   func(host string)
+	faults    []string // broken invariants
+}
+
+// push is one change of the announcement, with what was served at that moment.
+type push struct {
+	name, txt string
+	body      string
+}
+
+func newLab() *lab {
+	return &lab{
+		rows: map[string]state.Domain{}, ledger: map[string][]state.Body{},
+		served: map[string][]byte{}, certs: map[string]time.Time{}, orders: map[string]int{},
+		txt: map[string][]string{}, elsewhere: map[string]string{}, leads: true,
+	}
+}
+
+// step counts a call and says whether the process still lives. The caller
+// holds l.mu.
+func (l *lab) step() error {
+	l.calls++
+	if l.calls == l.kill {
+		l.dead = true
+	}
+	if l.dead {
+		return errKilled
+	}
+	return nil
+}
+
+func (l *lab) write() error {
+	if err := l.step(); err != nil {
+		return err
+	}
+	return l.journal
+}
+
+func (l *lab) Domains(context.Context) ([]state.Domain, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Collect(maps.Values(l.rows)), nil
+}
+
+func (l *lab) SaveDomain(_ context.Context, d state.Domain) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.write(); err != nil {
+		return err
+	}
+	l.rows[d.Name] = d
+	return nil
+}
+
+func (l *lab) RemoveDomain(_ context.Context, name string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.rows, name)
+	return nil
+}
+
+func (l *lab) ServeBody(_ context.Context, d state.Domain, b state.Body, at time.Time) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.write(); err != nil {
+		return err
+	}
+	l.rows[d.Name] = d
+	entries := l.ledger[d.Name]
+	known := false
+	for i := range entries {
+		if entries[i].SHA256 == b.SHA256 {
+			entries[i].LastServed, known = time.Time{}, true
+		} else if entries[i].LastServed.IsZero() {
+			entries[i].LastServed = at
+		}
+	}
+	if !known {
+		entries = append(entries, b)
+	}
+	l.ledger[d.Name] = entries
+	return nil
+}
+
+func (l *lab) AddBody(_ context.Context, b state.Body) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.write(); err != nil {
+		return err
+	}
+	l.ledger[b.Domain] = append(l.ledger[b.Domain], b)
+	return nil
+}
+
+func (l *lab) Bodies(_ context.Context, domain string) ([]state.Body, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.ledger[domain]), l.step()
+}
+
+func (l *lab) CurrentBodies(context.Context) ([]state.Body, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var open []state.Body
+	for _, entries := range l.ledger {
+		for _, b := range entries {
+			if b.LastServed.IsZero() {
+				open = append(open, b)
+			}
+		}
+	}
+	return open, nil
+}
+
+func (l *lab) Set(domain string, body []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.step() != nil {
+		return
+	}
+	l.served[domain] = body
+}
+
+func (l *lab) SetAll(bodies map[string][]byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.served = bodies
+}
+
+func (l *lab) Remove(domain string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.served, domain)
+}
+
+func (l *lab) Push(_ context.Context, t state.Target, txt string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.step(); err != nil {
+		return err
+	}
+	if l.manual {
+		return fmt.Errorf("print: %w", state.ErrManual)
+	}
+	if l.pushErr != nil {
+		return l.pushErr
+	}
+	domain := t.Name[len("_mta-sts."):]
+	rec, err := mtasts.ParseRecord(txt)
+	if err != nil || !mtasts.Announces(rec.ID, l.served[domain]) {
+		l.faults = append(l.faults, fmt.Sprintf("pushed %q while serving %q", txt, l.served[domain]))
+	}
+	keep := slices.DeleteFunc(slices.Clone(l.txt[t.Name]), mtasts.IsRecord)
+	l.txt[t.Name] = append(keep, txt)
+	l.pushes = append(l.pushes, push{t.Name, txt, string(l.served[domain])})
+	return nil
+}
+
+func (l *lab) Observe(_ context.Context, t state.Target) ([]state.ServerTXT, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.step(); err != nil {
+		return nil, err
+	}
+	return []state.ServerTXT{
+		{Server: "ns1", TXT: slices.Clone(l.txt[t.Name])},
+		{Server: "ns2", TXT: slices.Clone(l.txt[t.Name])},
+	}, nil
+}
+
+func (l *lab) Record(_ context.Context, domain string) ([]string, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.step(); err != nil {
+		return nil, err
+	}
+	return slices.Clone(l.txt[mtasts.RecordName(domain)]), l.recordErr
+}
+
+func (l *lab) FetchPolicy(_ context.Context, domain string) ([]state.Fetch, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.step(); err != nil {
+		return nil, err
+	}
+	f := state.Fetch{Family: "IPv4", Address: "192.0.2.1:443", Err: l.fetchErr}
+	body, ok := l.served[domain]
+	if ok && l.certs[mtasts.PolicyHost(domain)].IsZero() {
+		f.Err = errors.New("no certificate")
+	}
+	if !ok {
+		if old, found := l.elsewhere[domain]; found {
+			body = []byte(old)
+		} else {
+			f.Err = errors.New("answered 404")
+		}
+	}
+	if f.Err == nil {
+		f.Body = body
+	}
+	return []state.Fetch{f, {Family: "IPv6", Skipped: "no IPv6 route from this machine"}}, nil
+}
+
+func (l *lab) reach() ([]state.Fetch, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.step(); err != nil {
+		return nil, err
+	}
+	f := state.Fetch{Family: "IPv4", Address: "192.0.2.1:80"}
+	if !l.leads {
+		f.Err = errors.New("192.0.2.1:80 answers, but it is another server (HTTP status 404)")
+	}
+	return []state.Fetch{f}, nil
+}
+
+func (l *lab) Reach(context.Context, string, string, string) ([]state.Fetch, error) {
+	return l.reach()
+}
+func (l *lab) Open(context.Context, string) ([]state.Fetch, error) { return l.reach2() }
+
+// reach2 is the HTTPS port: it takes connections wherever the host leads.
+func (l *lab) reach2() ([]state.Fetch, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return []state.Fetch{{Family: "IPv4", Address: "192.0.2.1:443"}}, l.step()
+}
+
+// labCerts is the lab as a CA that issues at once.
+type labCerts struct{ *lab }
+
+func (l labCerts) SetHosts(map[string]struct{})       {}
+func (l labCerts) Drop(context.Context, string) error { return nil }
+
+func (l labCerts) Request(_ context.Context, host, _ string) error {
+	l.mu.Lock()
+	if err := l.step(); err != nil {
+		l.mu.Unlock()
+		return err
+	}
+	l.orders[host]++
+	if l.problem == "" {
+		l.certs[host] = time.Now().Add(90 * 24 * time.Hour)
+	}
+	wake := l.onOrder
+	l.mu.Unlock()
+	if l.problem == "" {
+		wake(host)
+	}
+	return nil
+}
+
+func (l labCerts) Status(_ context.Context, host string) (state.CertStatus, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return state.CertStatus{Host: host, NotAfter: l.certs[host], Problem: l.problem,
+		Pending: l.problem != "" && l.orders[host] > 0}, l.step()
+}
+
+// process is one life of a reconciler in the lab.
+type process struct {
+	*Reconciler
+	lab  *lab
+	stop func()
+}
+
+// start begins a life; everything that a process holds in memory is new.
+func (l *lab) start(t *testing.T, wanted ...Wanted) *process {
+	t.Helper()
+	l.mu.Lock()
+	l.calls, l.dead, l.served = 0, false, map[string][]byte{}
+	l.mu.Unlock()
+	r, err := New(t.Context(), Config{
+		Journal: l, Certificates: labCerts{l}, Publisher: l, World: l, DNS: l,
+		Probe: func(string) (string, string) { return "/probe", "token" },
+		HTTP:  true, Interval: time.Hour, Workers: 2,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.onOrder = r.WakeHost
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	p := &process{Reconciler: r, lab: l, stop: func() { cancel(); <-done }}
+	p.set(t, wanted...)
+	go func() {
+		defer close(done)
+		r.Run(ctx)
+	}()
+	return p
+}
+
+func (p *process) set(t *testing.T, wanted ...Wanted) Changes {
+	t.Helper()
+	c, err := p.SetDomains(t.Context(), wanted)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// settleFor lets d pass on the fake clock and everything come to rest.
+func settleFor(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+func (p *process) state(t *testing.T, domain string) state.Domain {
+	t.Helper()
+	s, ok := p.Snapshot(domain)
+	if !ok {
+		t.Fatalf("%s is not known", domain)
+	}
+	return s.State
+}
+
+func want(domain string, mx ...string) Wanted {
+	return Wanted{Domain: domain, MX: mx, MaxAge: 7 * 24 * time.Hour,
+		Target: state.Target{Account: "main", Name: mtasts.RecordName(domain), TTL: 5 * time.Minute}}
+}

@@ -1,0 +1,452 @@
+package reconcile
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stshost/stshost/internal/state"
+	"github.com/stshost/stshost/mtasts"
+)
+
+const example = "example.com"
+
+// live is the id that DNS shows for example.com, wanting exactly one record.
+func live(t *testing.T, l *lab) string {
+	t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	rec, err := mtasts.FindRecord(l.txt["_mta-sts.example.com"])
+	if err != nil {
+		t.Fatalf("record in DNS: %v", err)
+	}
+	return rec.ID
+}
+
+func wantStep(t *testing.T, p *process, step state.Step) state.Domain {
+	t.Helper()
+	d := p.state(t, example)
+	if d.Step != step {
+		t.Fatalf("step = %s (%s), want %s", d.Step, d.LastError, step)
+	}
+	return d
+}
+
+func render(t *testing.T, p mtasts.Policy) string {
+	t.Helper()
+	body, err := p.Render()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
+}
+
+func TestDomainReachesConfirmed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab()
+		l.txt["_mta-sts.example.com"] = []string{"somebody else's note"}
+		p := l.start(t, want(example, "mx1.example.com"))
+		defer p.stop()
+		settleFor(time.Minute)
+
+		d := wantStep(t, p, state.Confirmed)
+		if d.Mode != mtasts.ModeTesting || d.LastError != "" {
+			t.Errorf("mode %s, error %q; want testing and none", d.Mode, d.LastError)
+		}
+		if id := live(t, l); id != d.ID || !mtasts.Announces(id, l.served[example]) {
+			t.Errorf("DNS shows id %s, journal %s", id, d.ID)
+		}
+		if l.txt["_mta-sts.example.com"][0] != "somebody else's note" {
+			t.Error("a foreign record was touched")
+		}
+		if l.orders["mta-sts.example.com"] != 1 || len(l.pushes) != 1 {
+			t.Errorf("%d orders, %d pushes; want one each", l.orders["mta-sts.example.com"], len(l.pushes))
+		}
+		if !strings.Contains(d.Proof, "IPv4 ok") || !strings.Contains(d.Proof, "IPv6 skipped") {
+			t.Errorf("proof = %q", d.Proof)
+		}
+	})
+}
+
+func TestUnchangedReloadAndRestartDoNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab()
+		p := l.start(t, want(example, "mx1.example.com"))
+		settleFor(time.Minute)
+		if c := p.set(t, want(example, "mx1.example.com")); !c.Empty() {
+			t.Errorf("changes = %+v", c)
+		}
+		settleFor(3 * time.Hour)
+		p.stop()
+		p = l.start(t, want(example, "mx1.example.com"))
+		defer p.stop()
+		if _, ok := l.served[example]; !ok {
+			t.Error("the body is not served from the first moment of the second life")
+		}
+		settleFor(3 * time.Hour)
+		if len(l.pushes) != 1 || l.orders["mta-sts.example.com"] != 1 {
+			t.Errorf("%d pushes, %d orders; want one each", len(l.pushes), l.orders["mta-sts.example.com"])
+		}
+	})
+}
+
+// A→B→A: the body is the first one again, but senders may hold B under the
+// first id, so each change needs a new one.
+func TestChangeAndChangeBackGiveNewIDs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab()
+		p := l.start(t, want(example, "mx1.example.com"))
+		defer p.stop()
+		settleFor(time.Minute)
+		first := live(t, l)
+		p.set(t, want(example, "mx2.example.com"))
+		settleFor(time.Minute)
+		second := live(t, l)
+		p.set(t, want(example, "mx1.example.com"))
+		settleFor(time.Minute)
+		third := live(t, l)
+		if first == second || second == third || first == third {
+			t.Errorf("ids %s, %s, %s are not all different", first, second, third)
+		}
+		if len(l.pushes) != 3 {
+			t.Errorf("%d pushes for three bodies", len(l.pushes))
+		}
+		if len(l.faults) > 0 {
+			t.Error(l.faults)
+		}
+	})
+}
+
+// The change and the change back can come so fast that B is never announced.
+func TestChangeBackBeforeAnnouncementStillGivesNewID(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab()
+		p := l.start(t, want(example, "mx1.example.com"))
+		defer p.stop()
+		settleFor(time.Minute)
+		first := live(t, l)
+		l.fetchErr = errors.New("connection refused") // B is served but never proven
+		p.set(t, want(example, "mx2.example.com"))
+		settleFor(time.Minute)
+		l.fetchErr = nil
+		p.set(t, want(example, "mx1.example.com"))
+		settleFor(time.Minute)
+		wantStep(t, p, state.Confirmed)
+		if id := live(t, l); id == first {
+			t.Error("the id of A stands although B was served under it")
+		}
+	})
+}
+
+func TestDriftIsRepaired(t *testing.T) {
+	for name, txt := range map[string][]string{
+		"removed":  nil,
+		"changed":  {"v=STSv1; id=20200101T000000;"},
+		"doubled":  {"v=STSv1; id=20200101T000000;", "v=STSv1; id=1;"},
+		"unlisted": {"v=STSv1;", "other"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLab()
+				p := l.start(t, want(example, "mx1.example.com"))
+				defer p.stop()
+				settleFor(time.Minute)
+				before := live(t, l)
+				l.mu.Lock()
+				l.txt["_mta-sts.example.com"] = txt
+				l.mu.Unlock()
+				settleFor(2 * time.Hour)
+				if id := live(t, l); id != before {
+					t.Errorf("id %s after the repair, want %s: the policy did not change", id, before)
+				}
+				wantStep(t, p, state.Confirmed)
+			})
+		})
+	}
+}
+
+func TestAdoption(t *testing.T) {
+	enforce := mtasts.Policy{Mode: mtasts.ModeEnforce, MX: []string{"old.example.com"}, MaxAge: 28 * 24 * time.Hour}
+	ours := mtasts.Policy{Mode: mtasts.ModeEnforce, MX: []string{"mx1.example.com"}, MaxAge: 24 * time.Hour}
+	for name, c := range map[string]struct {
+		txt       []string
+		elsewhere string
+		pinned    mtasts.Mode
+		mode      mtasts.Mode
+		maxAge    time.Duration
+	}{
+		"nothing published":                    {mode: mtasts.ModeTesting, maxAge: 7 * 24 * time.Hour},
+		"enforce at an earlier host":           {txt: []string{"v=STSv1; id=1;"}, elsewhere: render(t, enforce), mode: mtasts.ModeEnforce, maxAge: 28 * 24 * time.Hour},
+		"enforce with doubled records":         {txt: []string{"v=STSv1; id=1;", "v=STSv1; id=2;"}, elsewhere: render(t, enforce), mode: mtasts.ModeEnforce, maxAge: 28 * 24 * time.Hour},
+		"a policy that was never announced":    {elsewhere: render(t, enforce), mode: mtasts.ModeTesting, maxAge: 7 * 24 * time.Hour},
+		"a policy that cannot be read":         {txt: []string{"v=STSv1; id=1;"}, elsewhere: "version: STSv1\r\nmode: enforce\r\n", mode: mtasts.ModeTesting, maxAge: 7 * 24 * time.Hour},
+		"our id, the host is already this one": {txt: []string{mtasts.Record{ID: mtasts.NewID(time.Unix(1, 0), []byte(render(t, ours)))}.String()}, mode: mtasts.ModeEnforce, maxAge: 24 * time.Hour},
+		"a pin is stronger":                    {txt: []string{"v=STSv1; id=1;"}, elsewhere: render(t, enforce), pinned: mtasts.ModeTesting, mode: mtasts.ModeTesting, maxAge: 7 * 24 * time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLab()
+				if c.txt != nil {
+					l.txt["_mta-sts.example.com"] = c.txt
+				}
+				if c.elsewhere != "" {
+					l.elsewhere[example] = c.elsewhere
+				}
+				w := want(example, "mx1.example.com")
+				w.Mode = c.pinned
+				p := l.start(t, w)
+				defer p.stop()
+				settleFor(time.Minute)
+				wantStep(t, p, state.Confirmed)
+				got, err := mtasts.ParsePolicy(l.served[example])
+				if err != nil || got.Mode != c.mode || got.MaxAge != c.maxAge {
+					t.Errorf("serves %+v (%v), want mode %s, max_age %s", got, err, c.mode, c.maxAge)
+				}
+			})
+		})
+	}
+}
+
+func TestAdoptedMaxAgeEndsWithAnEdit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab()
+		l.txt["_mta-sts.example.com"] = []string{"v=STSv1; id=1;"}
+		l.elsewhere[example] = render(t, mtasts.Policy{Mode: mtasts.ModeEnforce, MX: []string{"mx1.example.com"}, MaxAge: 28 * 24 * time.Hour})
+		p := l.start(t, want(example, "mx1.example.com"))
+		defer p.stop()
+		settleFor(time.Minute)
+		edited := want(example, "mx1.example.com")
+		edited.MaxAge = 14 * 24 * time.Hour
+		p.set(t, edited)
+		settleFor(time.Minute)
+		got, err := mtasts.ParsePolicy(l.served[example])
+		if err != nil || got.Mode != mtasts.ModeEnforce || got.MaxAge != 14*24*time.Hour {
+			t.Errorf("serves %+v (%v), want enforce with the edited max_age", got, err)
+		}
+	})
+}
+
+// A lost store forces no new id: the record in DNS names today's body.
+func TestLostStoreKeepsModeAndID(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab()
+		w := want(example, "mx1.example.com")
+		w.Mode = mtasts.ModeEnforce
+		p := l.start(t, w)
+		settleFor(time.Minute)
+		before := live(t, l)
+		p.stop()
+
+		l.rows, l.ledger = map[string]state.Domain{}, map[string][]state.Body{}
+		l.certs = map[string]time.Time{}
+		w.Mode = "" // the pin has gone, too
+		p = l.start(t, w)
+		defer p.stop()
+		settleFor(time.Minute)
+		d := wantStep(t, p, state.Confirmed)
+		if d.Mode != mtasts.ModeEnforce || live(t, l) != before {
+			t.Errorf("mode %s, id %s; want enforce and the old id %s", d.Mode, live(t, l), before)
+		}
+	})
+}
+
+// If the lost body cannot be told, nothing is lowered by a guess.
+func TestLostStoreAndChangedConfigWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab()
+		gone := mtasts.Policy{Mode: mtasts.ModeEnforce, MX: []string{"gone.example.com"}, MaxAge: time.Hour}
+		l.txt["_mta-sts.example.com"] = []string{mtasts.Record{ID: mtasts.NewID(time.Now(), []byte(render(t, gone)))}.String()}
+		p := l.start(t, want(example, "mx1.example.com"))
+		defer p.stop()
+		settleFor(time.Hour)
+		d := p.state(t, example)
+		if len(l.served) != 0 || !strings.Contains(d.Remedy, `mode = "enforce"`) {
+			t.Errorf("serves %q, remedy %q; want nothing and the question", l.served, d.Remedy)
+		}
+		w := want(example, "mx1.example.com")
+		w.Mode = mtasts.ModeEnforce
+		p.set(t, w)
+		settleFor(time.Minute)
+		wantStep(t, p, state.Confirmed)
+	})
+}
+
+func TestUnknownRecordBlocksTheFirstBody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab()
+		l.recordErr = errors.New("server failure")
+		p := l.start(t, want(example, "mx1.example.com"))
+		defer p.stop()
+		settleFor(time.Hour)
+		wantStep(t, p, state.WaitingDNS)
+		if l.orders["mta-sts.example.com"] != 0 {
+			t.Error("ordered a certificate before the mode could be known")
+		}
+		l.mu.Lock()
+		l.recordErr = nil
+		l.mu.Unlock()
+		settleFor(20 * time.Minute)
+		wantStep(t, p, state.Confirmed)
+	})
+}
+
+func TestHostElsewhereWaitsThenTriesOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab()
+		l.leads, l.problem = false, "the CA saw another server"
+		p := l.start(t, want(example, "mx1.example.com"))
+		defer p.stop()
+		settleFor(14 * time.Minute)
+		d := wantStep(t, p, state.WaitingDNS)
+		if l.orders["mta-sts.example.com"] != 0 || !strings.Contains(d.LastError, "another server") || d.Remedy == "" {
+			t.Errorf("%d orders, error %q, remedy %q", l.orders["mta-sts.example.com"], d.LastError, d.Remedy)
+		}
+		settleFor(15 * time.Minute)
+		if l.orders["mta-sts.example.com"] == 0 {
+			t.Error("no order was tried after 15 minutes")
+		}
+		if d := p.state(t, example); !strings.Contains(d.LastError, l.problem) {
+			t.Errorf("error %q does not carry the CA's words", d.LastError)
+		}
+	})
+}
+
+func TestByHandWaitsForTheRecord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab()
+		l.manual = true
+		p := l.start(t, want(example, "mx1.example.com"))
+		defer p.stop()
+		settleFor(time.Hour)
+		d := wantStep(t, p, state.Proven)
+		txt := mtasts.Record{ID: d.ID}.String()
+		if !strings.Contains(d.Remedy, txt) {
+			t.Fatalf("remedy %q does not show the record %q", d.Remedy, txt)
+		}
+		l.mu.Lock()
+		l.txt["_mta-sts.example.com"] = []string{txt}
+		l.mu.Unlock()
+		settleFor(time.Minute)
+		wantStep(t, p, state.Confirmed)
+	})
+}
+
+func TestDNSProviderDownRecovers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab()
+		l.pushErr = errors.New("the provider's API answered 502")
+		p := l.start(t, want(example, "mx1.example.com"))
+		defer p.stop()
+		settleFor(time.Hour)
+		d := wantStep(t, p, state.Proven)
+		if !strings.Contains(d.LastError, "502") || l.served[example] == nil {
+			t.Errorf("error %q", d.LastError)
+		}
+		l.mu.Lock()
+		l.pushErr = nil
+		l.mu.Unlock()
+		settleFor(15 * time.Minute)
+		wantStep(t, p, state.Confirmed)
+	})
+}
+
+// With a store that refuses writes nothing new is announced, what is served
+// goes on being served, and work goes on by itself afterwards.
+func TestReadOnlyStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab()
+		p := l.start(t, want(example, "mx1.example.com"))
+		defer p.stop()
+		settleFor(time.Minute)
+		body := string(l.served[example])
+		l.mu.Lock()
+		l.journal = errors.New("the store cannot be written: disk full")
+		l.mu.Unlock()
+		p.set(t, want(example, "mx2.example.com"))
+		settleFor(time.Hour)
+		d := p.state(t, example)
+		if string(l.served[example]) != body || len(l.pushes) != 1 || !strings.Contains(d.LastError, "disk full") {
+			t.Errorf("serves %q, %d pushes, error %q", l.served[example], len(l.pushes), d.LastError)
+		}
+		l.mu.Lock()
+		l.journal = nil
+		l.mu.Unlock()
+		settleFor(15 * time.Minute)
+		wantStep(t, p, state.Confirmed)
+		if len(l.pushes) != 2 || len(l.faults) > 0 {
+			t.Errorf("%d pushes, faults %v", len(l.pushes), l.faults)
+		}
+	})
+}
+
+func TestRemovedDomainIsStillServed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab()
+		p := l.start(t, want(example, "mx1.example.com"))
+		settleFor(time.Minute)
+		if c := p.set(t); len(c.Removed) != 1 {
+			t.Errorf("changes %+v", c)
+		}
+		settleFor(2 * time.Hour)
+		p.stop()
+		p = l.start(t)
+		defer p.stop()
+		settleFor(2 * time.Hour)
+		if l.served[example] == nil || len(l.pushes) != 1 {
+			t.Error("a policy that senders may hold is gone")
+		}
+		if c := p.set(t, want(example, "mx1.example.com")); len(c.Added) != 1 {
+			t.Errorf("changes %+v", c)
+		}
+		settleFor(2 * time.Hour)
+		if wantStep(t, p, state.Confirmed); len(l.pushes) != 1 {
+			t.Error("coming back made a new id for the same body")
+		}
+	})
+}
+
+// The process is killed before each of its calls in turn, while a domain is
+// new and again while its policy changes. The next life must end the work
+// with no id ahead of its body, no second id for one body, no second order.
+func TestKilledAtEveryStep(t *testing.T) {
+	for kill := 1; ; kill++ {
+		reached := false
+		synctest.Test(t, func(t *testing.T) {
+			l := newLab()
+			l.kill = kill
+			p := l.start(t, want(example, "mx1.example.com"))
+			settleFor(time.Minute)
+			p.set(t, want(example, "mx2.example.com"))
+			settleFor(time.Minute)
+			reached = l.dead
+			p.stop()
+			l.kill = 0
+			p = l.start(t, want(example, "mx2.example.com"))
+			settleFor(5 * time.Minute)
+			wantStep(t, p, state.Confirmed)
+			p.stop()
+
+			ids := map[string]string{} // body → id
+			for _, push := range l.pushes {
+				if old, ok := ids[push.body]; ok && old != push.txt {
+					t.Errorf("kill before call %d: one body has the ids %q and %q", kill, old, push.txt)
+				}
+				ids[push.body] = push.txt
+			}
+			for _, fault := range l.faults {
+				t.Errorf("kill before call %d: %s", kill, fault)
+			}
+			if n := l.orders["mta-sts.example.com"]; n != 1 {
+				t.Errorf("kill before call %d: %d orders", kill, n)
+			}
+		})
+		if !reached {
+			if kill < 15 {
+				t.Fatalf("only %d calls were made: the kill point is not exercised", kill)
+			}
+			return
+		}
+	}
+}
