@@ -66,8 +66,10 @@ func (l *loader) readSettingsOf(t table, settings []Setting, out DNSAccount) {
 			known = append(known, f)
 		}
 	}
+	meant := map[string]bool{} // mistyped settings are not missing too
 	for key := range t.vals {
 		if !slices.Contains(known, key) {
+			meant[strings.TrimSuffix(nearest(key, known), "_file")] = true
 			t.fail(key, didYouMean(key, known, "the provider knows"), "unknown key %s in %s with provider %s", showKey(key), t.name, out.Provider)
 		}
 	}
@@ -76,7 +78,7 @@ func (l *loader) readSettingsOf(t table, settings []Setting, out DNSAccount) {
 		switch {
 		case ok && v != "":
 			out.Settings[s.Key] = v
-		case s.Required && !given:
+		case s.Required && !given && !meant[s.Key]:
 			t.l.fail(t.pos(), "write "+example(s), "%s has no %s, which provider %s needs", t.name, s.Key, out.Provider)
 		case s.Required && ok:
 			t.fail(s.Key, "write "+example(s), "%s is empty", t.in(s.Key))
@@ -105,7 +107,7 @@ func (t table) setting(s Setting) (v string, given, ok bool) {
 		v, ok = t.secretFile(file, s)
 		return v, given, ok
 	case t.has(s.Key):
-		raw, isString := t.str(s.Key, strings.TrimPrefix(example(s), s.Key+" = "))
+		raw, isString := t.str(s.Key, `"…"`)
 		if !isString {
 			return "", given, false
 		}

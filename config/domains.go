@@ -37,7 +37,12 @@ func (l *loader) readDomains(tops []table) {
 	r := &domainReader{l: l, seen: map[string]Pos{}, shortWarned: map[Pos]bool{}}
 	defaults := tops[0].sub("defaults")
 	defaults.only(defaultsKeys)
-	r.defaults = defaults.policySettings()
+	// What [defaults] may not set was reported and does not count.
+	set := defaults.policySettings()
+	r.defaults = policySettings{
+		account: set.account, maxAge: set.maxAge, maxAgeAt: set.maxAgeAt, maxAgeSet: set.maxAgeSet,
+		mx: set.mx, mxAt: set.mxAt, mxSet: set.mxSet, mxFaulty: set.mxFaulty,
+	}
 	r.defaultProfile, _ = r.profileName(defaults)
 	for _, top := range tops {
 		for _, t := range top.subs("domain") {

@@ -48,13 +48,14 @@ func times(n int64, unit time.Duration) time.Duration {
 	return time.Duration(n) * unit
 }
 
-// formatDuration writes d as a config would: in the largest unit that fits.
+// formatDuration writes d as a config would: in the largest unit that gives a
+// handy number, else in seconds.
 func formatDuration(d time.Duration) string {
 	for _, u := range []struct {
 		d time.Duration
 		s string
 	}{{7 * 24 * time.Hour, "w"}, {24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "m"}} {
-		if d != 0 && d%u.d == 0 {
+		if d != 0 && d%u.d == 0 && d/u.d < 1000 {
 			return fmt.Sprintf("%q", strconv.FormatInt(int64(d/u.d), 10)+u.s)
 		}
 	}

@@ -16,9 +16,8 @@ type InitOptions struct {
 	MX       []string // MX patterns; empty writes a placeholder to be corrected
 	Email    string   // contact for the CA; "" is hostmaster@Domain
 
-	// Providers are the known DNS providers, as in Options. Without them only
-	// "print" is known.
-	Providers map[string][]Setting
+	// Options are those that Load will get: they name the known providers.
+	Options Options
 }
 
 // Init returns a commented starting config. Load accepts it as soon as the
@@ -31,10 +30,10 @@ func Init(o InitOptions) ([]byte, error) {
 	if o.Provider == "" {
 		o.Provider = PrintAccount
 	}
-	settings, ok := o.Providers[o.Provider]
+	settings, ok := o.Options.Providers[o.Provider]
 	if !ok && o.Provider != PrintAccount {
 		names := []string{PrintAccount}
-		for p := range o.Providers {
+		for p := range o.Options.Providers {
 			names = append(names, p)
 		}
 		slices.Sort(names)

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -171,7 +172,11 @@ func (l *loader) include(top table) []included {
 			data, err := readFile(p, maxFile)
 			if err != nil {
 				l.partial = true
-				l.failFile(it.at, err, "make it readable for the user that runs stshost, or take it out of include",
+				remedy := "make it a file that the user who runs stshost can read, or take it out of include"
+				if errors.Is(err, fs.ErrNotExist) {
+					remedy = "correct the path, or write a pattern such as \"domains.d/*.toml\", which may match nothing"
+				}
+				l.failFile(it.at, err, remedy,
 					"included file %s cannot be read: %s", p, reason(err))
 				continue
 			}

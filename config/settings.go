@@ -124,6 +124,9 @@ func (t table) readMX(s *policySettings) {
 		pattern, err := mtasts.ParsePattern(it.s)
 		if err != nil {
 			problem, remedy := explain(err)
+			if bare := strings.TrimSuffix(it.s, "."); bare != it.s && bare != "" {
+				problem, remedy = "it ends in a dot", "write it without: "+show(bare)
+			}
 			t.l.fail(it.at, remedy, "mx in %s has %s: %s", t.name, show(it.s), problem)
 			s.mxFaulty = true
 			continue
