@@ -1,0 +1,109 @@
+package store_test
+
+import (
+	"database/sql"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/pressly/goose/v3"
+
+	"github.com/stshost/stshost/internal/state"
+	"github.com/stshost/stshost/store"
+)
+
+func migrations(t *testing.T, db *sql.DB) *goose.Provider {
+	t.Helper()
+	return get[*goose.Provider](t)(goose.NewProvider(goose.DialectSQLite3, db, os.DirFS("migrations/sqlite"),
+		goose.WithDisableGlobalRegistry(true)))
+}
+
+// makeVersion makes a database as the stshost that knew versions up to this
+// one left it.
+func makeVersion(t *testing.T, path string, version int64) {
+	t.Helper()
+	noError(t, os.MkdirAll(filepath.Dir(path), 0o700))
+	db := raw(t, path)
+	mustExec(t, db, `PRAGMA journal_mode = wal`)
+	mustExec(t, db, `PRAGMA application_id = 1398035272`) // "STSH"
+	if version > 0 {
+		_, err := migrations(t, db).UpTo(t.Context(), version)
+		noError(t, err)
+	}
+	if version >= 1 {
+		mustExec(t, db, `INSERT INTO domains VALUES ('example.com', 'serving', 1735734615123456, 'testing', 86400, 0, 0, 'aa', '', '', '', '', 0, 0, 0)`)
+		mustExec(t, db, `INSERT INTO bodies VALUES ('example.com', 'aa', 'testing', 86400, 1735734615123456, 0, 0, x'41')`)
+	}
+	noError(t, db.Close())
+	noError(t, os.Chmod(path, 0o600))
+}
+
+func schema(t *testing.T, path string) []string {
+	t.Helper()
+	rows := get[*sql.Rows](t)(raw(t, path).Query(`SELECT type, name, coalesce(sql, '') FROM sqlite_schema ORDER BY type, name`))
+	defer rows.Close()
+	var all []string
+	for rows.Next() {
+		var kind, name, text string
+		noError(t, rows.Scan(&kind, &name, &text))
+		all = append(all, kind+" "+name+" "+text)
+	}
+	noError(t, rows.Err())
+	return all
+}
+
+func TestEveryOlderVersionIsUpgraded(t *testing.T) {
+	fresh := newPath(t)
+	open(t, fresh)
+	sources := migrations(t, raw(t, fresh)).ListSources()
+	newest := sources[len(sources)-1].Version
+	if newest < 3 {
+		t.Fatalf("the newest version is %d", newest)
+	}
+	for version := range newest + 1 {
+		t.Run(fmt.Sprint(version), func(t *testing.T) {
+			path := newPath(t)
+			makeVersion(t, path, version)
+			if version < newest {
+				_, err := store.OpenReadOnly(t.Context(), path)
+				errorSays(t, err, "older stshost", fmt.Sprintf("version %d", version), "stshost serve")
+			}
+			s := open(t, path)
+			equal(t, schema(t, path), schema(t, fresh))
+			if version >= 1 {
+				d := get[state.Domain](t)(s.Domain(t.Context(), "example.com"))
+				equal(t, d.Since, day(1))
+				bodies := get[[]state.Body](t)(s.CurrentBodies(t.Context()))
+				equal(t, string(bodies[0].Body), "A")
+			}
+			noError(t, s.FinishCertJob(t.Context(), certificate("a", day(1)), state.CertJob{Host: "a"}))
+			_, err := s.Secret(t.Context(), "probe")
+			noError(t, err)
+		})
+	}
+}
+
+func TestNewerSchemaIsRefused(t *testing.T) {
+	path := newPath(t)
+	s := open(t, path)
+	noError(t, s.SaveDomain(t.Context(), state.Domain{Name: "example.com"}))
+	noError(t, s.Close())
+	db := raw(t, path)
+	mustExec(t, db, `INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, 1)`)
+	before := schema(t, path)
+
+	_, err := store.Open(t.Context(), path)
+	errorSays(t, err, path, "newer stshost", "version 99", "backup")
+	_, err = store.OpenReadOnly(t.Context(), path)
+	errorSays(t, err, path, "newer stshost", "version 99", "backup")
+	equal(t, schema(t, path), before)
+}
+
+func TestOpenWithNothingToDoChangesNothing(t *testing.T) {
+	path := newPath(t)
+	noError(t, open(t, path).Close())
+	before := get[[]byte](t)(os.ReadFile(path))
+	noError(t, open(t, path).Close())
+	equal(t, string(get[[]byte](t)(os.ReadFile(path))) == string(before), true)
+}
