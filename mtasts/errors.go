@@ -85,7 +85,7 @@ type RecordError struct {
 
 // Error returns the fault with the record and the rule.
 func (e *RecordError) Error() string {
-	return fmt.Sprintf("TXT record %q: %s (%s)", e.Text, e.Problem, e.Rule)
+	return fmt.Sprintf("TXT record %.80q: %s (%s)", e.Text, e.Problem, e.Rule)
 }
 
 // Why FindRecord finds no record. To a sender both mean that the domain

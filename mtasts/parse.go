@@ -9,7 +9,8 @@ import (
 )
 
 // maxFaults is after how many faults ParsePolicy stops reading: what is not a
-// policy at all, an HTML page say, breaks a rule on each of its lines.
+// policy at all, an HTML page say, breaks a rule on each of its lines. For the
+// same reason messages quote 80 characters at most.
 const maxFaults = 10
 
 // ParsePolicy reads the body of a policy by the grammar of RFC 8461 §3.2: keys
@@ -76,20 +77,20 @@ func (p *policyParser) parseLine(line string) {
 	}
 	key, value, found := strings.Cut(line, ":")
 	if !found {
-		p.fault(ruleLine, "%q has no colon", line)
+		p.fault(ruleLine, "%.80q has no colon", line)
 		return
 	}
 	if key != "" && strings.Trim(key, blanks) != key {
-		p.fault(ruleKey, "a blank stands before or after the key %q", key)
+		p.fault(ruleKey, "a blank stands before or after the key %.80q", key)
 		return
 	}
 	if !validFieldName(key) {
-		p.fault(ruleKey, "%q is not a key", key)
+		p.fault(ruleKey, "%.80q is not a key", key)
 		return
 	}
 	value = strings.Trim(value, blanks)
 	if !validPolicyValue(value) {
-		p.fault(ruleValue, "%q is not a value", value)
+		p.fault(ruleValue, "%.80q is not a value", value)
 		return
 	}
 	p.field(key, value)
@@ -107,11 +108,11 @@ func (p *policyParser) field(key, value string) {
 	switch key {
 	case "version":
 		if value != "STSv1" {
-			p.fault(ruleVersion, "version %q is unknown", value)
+			p.fault(ruleVersion, "version %.80q is unknown", value)
 		}
 	case "mode":
 		if p.policy.Mode = Mode(value); !p.policy.Mode.Valid() {
-			p.fault(ruleMode, "mode %q is unknown", value)
+			p.fault(ruleMode, "mode %.80q is unknown", value)
 		}
 	case "mx":
 		p.mx(value)
@@ -133,21 +134,21 @@ func (p *policyParser) mx(value string) {
 	// Only the A-labels of an internationalized name may stand in a policy. An
 	// operator's config may have U-labels, and the two are easily confused.
 	if canonical, canonicalErr := ParsePattern(value); canonicalErr == nil {
-		p.fault(ruleMX, "mx %q is not in A-labels; write %q", value, canonical)
+		p.fault(ruleMX, "mx %.80q is not in A-labels; write %q", value, canonical)
 		return
 	}
-	p.fault(ruleMX, "mx %q: %v", value, err)
+	p.fault(ruleMX, "mx %.80q: %v", value, err)
 }
 
 func (p *policyParser) maxAge(value string) {
 	const digits = "0123456789"
 	if len(value) > 10 || strings.Trim(value, digits) != "" {
-		p.fault(ruleMaxAge, "max_age %q is not 1 to 10 digits", value)
+		p.fault(ruleMaxAge, "max_age %.80q is not 1 to 10 digits", value)
 		return
 	}
 	seconds, err := strconv.ParseInt(value, 10, 64)
 	if err != nil || seconds > int64(MaxMaxAge/time.Second) {
-		p.fault(ruleMaxAge, "max_age %q is more than %d seconds", value, MaxMaxAge/time.Second)
+		p.fault(ruleMaxAge, "max_age %.80q is more than %d seconds", value, MaxMaxAge/time.Second)
 		return
 	}
 	p.policy.MaxAge = time.Duration(seconds) * time.Second

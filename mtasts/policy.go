@@ -84,7 +84,7 @@ func (p Policy) Covers(mxHost string) bool {
 
 func tooLarge(size int) *PolicyError {
 	return &PolicyError{
-		Problem: fmt.Sprintf("a body of %d bytes is more than senders read; name fewer mx", size),
+		Problem: fmt.Sprintf("a body of %d bytes is too large", size),
 		Rule:    ruleSize,
 	}
 }

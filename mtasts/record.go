@@ -25,31 +25,31 @@ func ParseRecord(txt string) (Record, error) {
 	}
 	fields, ok := cutRecordVersion(txt)
 	if !ok {
-		return fail(ruleRecordVersion, "it does not begin with the version")
+		return fail(ruleRecordVersion, "it begins otherwise")
 	}
-	// A blank at the very end belongs to no field and to no semicolon.
-	if !strings.HasSuffix(strings.TrimRight(fields, blanks), ";") && strings.TrimRight(fields, blanks) != fields {
-		return fail(ruleRecordField, "a blank stands at the end")
-	}
-	// One semicolon may follow the last field.
-	fields = strings.TrimSuffix(strings.TrimRight(fields, blanks), ";")
-
 	id, found := "", false
-	for field := range strings.SplitSeq(fields, ";") {
-		field = strings.Trim(field, blanks)
-		key, value, hasValue := strings.Cut(field, "=")
-		if !hasValue || !validFieldName(key) || !validRecordValue(value) {
-			return fail(ruleRecordField, "%q is not a field", field)
+	for rest := strings.TrimLeft(fields, blanks); rest != ""; {
+		field, after, delimited := strings.Cut(rest, ";")
+		if delimited {
+			// Blanks belong to semicolons, so none may end a record without one.
+			field = strings.TrimRight(field, blanks)
 		}
+		rest = strings.TrimLeft(after, blanks)
+
+		key, value, _ := strings.Cut(field, "=")
 		if key == "id" && !found {
+			if !ValidID(value) {
+				return fail(ruleRecordID, "id %.80q is not 1 to 32 letters or digits", value)
+			}
 			id, found = value, true
+			continue
+		}
+		if !validFieldName(key) || !validRecordValue(value) {
+			return fail(ruleRecordField, "%.80q is not a field", field)
 		}
 	}
 	if !found {
 		return fail(ruleRecordID, "there is no id")
-	}
-	if !ValidID(id) {
-		return fail(ruleRecordID, "id %q is not 1 to 32 letters or digits", id)
 	}
 	return Record{ID: id}, nil
 }
@@ -89,7 +89,7 @@ func FindRecord(txts []string) (Record, error) {
 	case 1:
 		return ParseRecord(candidates[0])
 	default:
-		return Record{}, fmt.Errorf("%w: %q", ErrSeveralRecords, candidates)
+		return Record{}, fmt.Errorf("%w: %.80q", ErrSeveralRecords, candidates)
 	}
 }
 
