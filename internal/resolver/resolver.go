@@ -112,7 +112,7 @@ func (r *Resolver) TXT(ctx context.Context, name string) ([]string, error) {
 	}
 	var txts []string
 	for _, rr := range rrs {
-		txts = append(txts, joinTXT(rr.(*dns.TXT)))
+		txts = append(txts, JoinTXT(rr.(*dns.TXT)))
 	}
 	return txts, nil
 }

@@ -6,8 +6,9 @@ import (
 	"github.com/miekg/dns"
 )
 
-// joinTXT returns the strings of one TXT record as one string of bytes.
-func joinTXT(rr *dns.TXT) string {
+// JoinTXT returns the strings of one TXT record as one string of bytes, as they
+// are on the wire.
+func JoinTXT(rr *dns.TXT) string {
 	return strings.Join(txtStrings(rr), "")
 }
 

@@ -1,0 +1,261 @@
+// Package dnsupdate makes the TXT record that announces a policy stand in the
+// DNS, alone of its kind, and looks whether it does.
+//
+// Two records that begin with "v=STSv1;" switch MTA-STS off for a domain
+// (RFC 8461 §3.1), and other TXT records at the name belong to somebody else.
+// So a push reads what the provider holds at the name, changes only our kind
+// of record there, and writes nothing if all is right already. Observe asks
+// every authoritative server of the zone; only what they say is confirmed.
+//
+// Cloudflare is driven through libdns. For RFC 2136 and PowerDNS the requests
+// are our own, because they must reproduce foreign records byte by byte, tell
+// a wrong key from a wrong secret, and read one name instead of a whole zone.
+package dnsupdate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/stshost/stshost/internal/resolver"
+	"github.com/stshost/stshost/internal/state"
+	"github.com/stshost/stshost/mtasts"
+)
+
+// Account is one [dns.*] table of the config: a provider and its settings,
+// secrets already read.
+type Account struct {
+	Provider string
+	Settings map[string]string
+}
+
+// Config is what an Updater needs.
+type Config struct {
+	Accounts  map[string]Account
+	Resolver  *resolver.Resolver
+	Transport http.RoundTripper // for providers with an HTTP API; nil: http.DefaultTransport
+	Timeout   time.Duration     // for one push or removal, waiting in line for the same name excluded; 0: 60 s
+	Logger    *slog.Logger      // nil: slog.Default()
+	Now       func() time.Time  // nil: time.Now
+}
+
+// Updater changes and observes records. It is safe for concurrent use:
+// changes of one name happen one after another, and each account is paced.
+type Updater struct {
+	cfg   Config
+	locks nameLocks
+
+	mu       sync.RWMutex
+	accounts map[string]*account
+}
+
+// account is an Account with the one client that is kept for it.
+type account struct {
+	Account
+	client  client
+	secrets redactor
+}
+
+// defaultTTL is used where a Target gives none.
+const defaultTTL = 5 * time.Minute
+
+// New returns an Updater. Its error lists every account whose settings cannot
+// be right, without showing secrets.
+func New(cfg Config) (*Updater, error) {
+	if cfg.Resolver == nil {
+		return nil, errors.New("dnsupdate needs a resolver")
+	}
+	if cfg.Transport == nil {
+		cfg.Transport = http.DefaultTransport
+	}
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = time.Minute
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	u := &Updater{cfg: cfg}
+	if err := u.SetAccounts(cfg.Accounts); err != nil {
+		return nil, err
+	}
+	return u, nil
+}
+
+// SetAccounts replaces all accounts. One that is unchanged keeps its client,
+// and with it its pacing and what it has learnt about zones. On an error
+// nothing is replaced.
+func (u *Updater) SetAccounts(accounts map[string]Account) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	next := make(map[string]*account, len(accounts))
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(accounts)) {
+		a := accounts[name]
+		if old, ok := u.accounts[name]; ok && old.Provider == a.Provider && maps.Equal(old.Settings, a.Settings) {
+			next[name] = old
+			continue
+		}
+		acc, err := u.open(a)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("dns account %s: %w", name, err))
+			continue
+		}
+		next[name] = acc
+	}
+	if len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	u.accounts = next
+	return nil
+}
+
+func (u *Updater) open(a Account) (*account, error) {
+	p, ok := providers()[a.Provider]
+	if !ok {
+		return nil, fmt.Errorf("provider %q is not known; known are %s", a.Provider, knownProviders())
+	}
+	if err := p.check(a.Settings); err != nil {
+		return nil, err
+	}
+	acc := &account{
+		Account: Account{Provider: a.Provider, Settings: maps.Clone(a.Settings)},
+		secrets: newRedactor(p, a.Settings),
+	}
+	c, err := p.open(acc.Settings, environment{transport: u.cfg.Transport, now: u.cfg.Now})
+	if err != nil {
+		return nil, acc.secrets.error(err)
+	}
+	acc.client = c
+	return acc, nil
+}
+
+// Push makes txt the only record of its kind at the target. It does nothing if
+// that is so already, and never touches other TXT records. For an account
+// whose provider is "print" it returns an error that wraps state.ErrManual
+// unless the authoritative servers show the record already. An error leaves
+// the state unknown: push again, or look.
+func (u *Updater) Push(ctx context.Context, target state.Target, txt string) error {
+	if !mtasts.IsRecord(txt) {
+		return fmt.Errorf("push %s: %q is not an MTA-STS record", target.Name, txt)
+	}
+	return u.change(ctx, target, txt)
+}
+
+// Remove removes every record of our kind at the target, and nothing else.
+// With provider "print" it returns an error that wraps state.ErrManual as long
+// as a server shows such a record.
+func (u *Updater) Remove(ctx context.Context, target state.Target) error {
+	return u.change(ctx, target, "")
+}
+
+// Zone returns the apex of the zone the target lies in, with trailing dot: the
+// one the target names, or the one that the SOA walk finds.
+func (u *Updater) Zone(ctx context.Context, target state.Target) (string, error) {
+	if target.Zone == "" {
+		return u.cfg.Resolver.FindZone(ctx, target.Name)
+	}
+	zone := dns.CanonicalName(target.Zone)
+	if !dns.IsSubDomain(zone, dns.CanonicalName(target.Name)) {
+		return "", fmt.Errorf("%s does not lie in zone %s; correct `zone` in the config", target.Name, zone)
+	}
+	return zone, nil
+}
+
+func (u *Updater) account(name string) (*account, error) {
+	u.mu.RLock()
+	defer u.mu.RUnlock()
+	a, ok := u.accounts[name]
+	if !ok {
+		return nil, fmt.Errorf("no dns account %q is configured", name)
+	}
+	return a, nil
+}
+
+// change brings the name to hold want as its only record of our kind; want ""
+// is none.
+func (u *Updater) change(ctx context.Context, target state.Target, want string) error {
+	a, err := u.account(target.Account)
+	if err != nil {
+		return err
+	}
+	zone, err := u.Zone(ctx, target)
+	if err != nil {
+		return err
+	}
+	target.Zone = zone
+	if a.client == nil {
+		return u.byHand(ctx, target, want)
+	}
+	name := dns.CanonicalName(target.Name)
+	ttl := target.TTL
+	if ttl <= 0 {
+		ttl = defaultTTL
+	}
+	unlock, err := u.locks.lock(ctx, zone+" "+name)
+	if err != nil {
+		return fmt.Errorf("dns account %s: wait for another change of %s: %w", target.Account, target.Name, err)
+	}
+	err = a.secrets.error(within(ctx, u.cfg.Timeout, unlock, func(ctx context.Context) error {
+		return u.apply(ctx, a.client, target.Account, site{zone: zone, name: name, ttl: ttl}, want)
+	}))
+	if err != nil {
+		return fmt.Errorf("dns account %s (%s): %w", target.Account, a.Provider, err)
+	}
+	return nil
+}
+
+// apply reads, compares and writes.
+func (u *Updater) apply(ctx context.Context, c client, account string, at site, want string) error {
+	have, err := c.read(ctx, at)
+	if err != nil {
+		return err
+	}
+	e := plan(have, want)
+	if e.empty() {
+		return nil
+	}
+	if len(e.keep) > 0 && e.keep[0].ttl > 0 {
+		at.ttl = e.keep[0].ttl // RFC 2181 §5.2: the records of one set share their TTL
+	}
+	if err := c.write(ctx, at, e); err != nil {
+		return err
+	}
+	u.cfg.Logger.InfoContext(ctx, "dns record changed", "host", trimDot(at.name), "account", account,
+		"txt", want, "removed", len(e.drop), "kept", len(e.keep))
+	return nil
+}
+
+// plan is the smallest edit after which want is the only record of our kind.
+func plan(have []record, want string) edit {
+	e := edit{add: want}
+	for _, r := range have {
+		switch {
+		case r.disabled || !mtasts.IsRecord(r.text):
+			e.keep = append(e.keep, r)
+		case r.text == want && e.add != "":
+			e.add = ""
+			e.keep = append(e.keep, r)
+		default:
+			e.drop = append(e.drop, r)
+		}
+	}
+	return e
+}
+
+func trimDot(s string) string {
+	if len(s) > 1 && s[len(s)-1] == '.' {
+		return s[:len(s)-1]
+	}
+	return s
+}
