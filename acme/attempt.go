@@ -1,0 +1,222 @@
+package acme
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/acme"
+	"golang.org/x/crypto/acme/autocert"
+
+	"github.com/stshost/stshost/internal/state"
+)
+
+// attemptTimeout bounds an attempt; autocert's own bound is the same.
+const attemptTimeout = 5 * time.Minute
+
+// verdict says who has to wait after an attempt.
+type verdict int
+
+const (
+	issued      verdict = iota // there is a certificate
+	refused                    // the host is to blame, as far as the CA says
+	limitedHost                // the CA limits this name: it waits until retryAt
+	limited                    // the CA limits the account: everything waits until retryAt
+	budget                     // our own limit is reached: everything waits until retryAt
+	unavailable                // the CA cannot be used: everything waits a little
+	storeBroken                // our store cannot be used: everything waits a little
+	stopped                    // we are shutting down
+)
+
+// outcome is how an attempt ended.
+type outcome struct {
+	verdict verdict
+	ordered bool              // an order was opened, or may have been
+	cert    state.Certificate // if issued
+	problem string            // if not
+	retryAt time.Time         // for limitedHost, limited, budget
+}
+
+// errBudget is admit's refusal of an order that the budget does not allow.
+type errBudget struct{ retryAt time.Time }
+
+func (e *errBudget) Error() string {
+	return "the order budget is used up until " + e.retryAt.UTC().Format(time.RFC3339)
+}
+
+var errStopping = errors.New("acme: shutting down")
+
+// attempt tries once to get a certificate: at most one order, one challenge
+// type. stop ends when no new order may be opened, ctx when an open one is to
+// be abandoned.
+func (i *Issuer) attempt(stop, ctx context.Context, job state.CertJob) outcome {
+	began := i.now()
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+
+	// Making the account can wait for the next start.
+	prepare, cancelPrepare := context.WithCancel(ctx)
+	defer cancelPrepare()
+	defer context.AfterFunc(stop, cancelPrepare)()
+	acct, err := i.account(prepare)
+	if err != nil {
+		return i.withoutAccount(stop, began, err)
+	}
+
+	t := &orderTransport{
+		next: i.cfg.HTTPClient.Transport, acct: acct, challenge: job.Challenge,
+		poll: i.cfg.PollInterval, now: i.now, ctx: ctx, cancel: cancel,
+		admit: func(ctx context.Context) error {
+			if stop.Err() != nil {
+				return errStopping
+			}
+			return i.debit(ctx, acct.kid)
+		},
+		authz: make(map[string]bool), settled: make(map[string][]byte), notUntil: make(map[string]time.Time),
+	}
+	cache := &jobCache{host: job.Host, open: func(typ string, ch challenge) {
+		i.openChallenge(ctx, job.Host, typ, ch)
+	}}
+	m := &autocert.Manager{
+		Prompt: autocert.AcceptTOS,
+		Cache:  cache,
+		Client: &acme.Client{
+			Key: acct.key, KID: acme.KeyID(acct.kid), DirectoryURL: i.cfg.Directory,
+			HTTPClient:   &http.Client{Transport: t, Timeout: i.cfg.HTTPClient.Timeout + pollMax},
+			RetryBackoff: t.retry, UserAgent: i.cfg.UserAgent,
+		},
+		// The renewal timer ends itself when it fires (jobCache.Get): let it
+		// fire as early as autocert allows.
+		RenewBefore: 30 * 24 * time.Hour,
+	}
+	if job.Challenge == HTTP01 {
+		m.HTTPHandler(nil) // makes autocert try http-01; the handler is not used
+	}
+	_, err = m.GetCertificate(ecdsaHello(job.Host))
+	t.close()
+	tidy, cancelTidy := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
+	defer cancelTidy()
+	i.closeChallenge(tidy, job.Host, job.Challenge)
+
+	return i.judge(stop, job, began, t.result(), cache.release(), err)
+}
+
+// debit takes one order from the account's budget.
+func (i *Issuer) debit(ctx context.Context, account string) error {
+	retryAt, ok, err := i.store.DebitOrder(ctx, account, i.now(), i.cfg.OrdersPer3Hours, orderWindow)
+	if err != nil {
+		return &storeError{err}
+	}
+	if !ok {
+		return &errBudget{retryAt}
+	}
+	i.orders.Add(1)
+	return nil
+}
+
+// withoutAccount judges an attempt that did not get as far as an order.
+func (i *Issuer) withoutAccount(stop context.Context, began time.Time, err error) outcome {
+	var ours *storeError
+	var ca *caError
+	switch {
+	case stop.Err() != nil:
+		return outcome{verdict: stopped}
+	case errors.As(err, &ours):
+		return outcome{verdict: storeBroken, problem: clean(err.Error())}
+	case errors.As(err, &ca) && ca.asked:
+		return outcome{verdict: limited, problem: err.Error(), retryAt: ca.retryAt}
+	case errors.As(err, &ca):
+		i.pause.outage(began, i.now(), err.Error())
+		return outcome{verdict: unavailable, problem: err.Error()}
+	}
+	problem := fmt.Sprintf("the CA at %s cannot be reached: %s", i.cfg.Directory, clean(err.Error()))
+	i.pause.outage(began, i.now(), problem)
+	return outcome{verdict: unavailable, problem: problem}
+}
+
+// judge decides what came of an attempt.
+func (i *Issuer) judge(stop context.Context, job state.CertJob, began time.Time, seen sighting, pem []byte, err error) outcome {
+	out := outcome{ordered: seen.ordered && !seen.rejected}
+	if pem != nil && err == nil {
+		return i.accept(job.Host, pem, out)
+	}
+
+	var over *errBudget
+	var ours *storeError
+	switch {
+	case errors.As(seen.refusal, &over):
+		out.verdict, out.retryAt, out.problem = budget, over.retryAt, over.Error()
+		return out
+	case errors.As(seen.refusal, &ours):
+		out.verdict, out.problem = storeBroken, clean(ours.Error())
+		return out
+	case stop.Err() != nil && seen.verdict == nil && (!seen.ordered || seen.problem == nil):
+		out.verdict = stopped
+		return out
+	case seen.verdict != nil:
+		// The CA has looked and said no.
+		i.pause.over()
+		out.verdict, out.problem = refused, seen.verdict.String()
+		return out
+	case seen.offered != nil:
+		i.pause.over()
+		out.verdict = refused
+		out.problem = fmt.Sprintf("the CA offers no %s challenge for this name, only %s", job.Challenge, strings.Join(seen.offered, ", "))
+		return out
+	}
+	return i.judgeFailure(job, began, seen, err, out)
+}
+
+// judgeFailure decides whose fault a failed request was.
+func (i *Issuer) judgeFailure(job state.CertJob, began time.Time, seen sighting, err error, out outcome) outcome {
+	switch {
+	case seen.problem != nil:
+		out.problem = seen.problem.String()
+	case seen.err != nil:
+		out.problem = fmt.Sprintf("the CA at %s cannot be reached: %s", i.cfg.Directory, clean(seen.err.Error()))
+	case errors.Is(err, context.DeadlineExceeded):
+		out.problem = "the CA did not finish the order in " + attemptTimeout.String()
+	default:
+		out.problem = clean(err.Error())
+	}
+
+	rateLimited := seen.status == http.StatusTooManyRequests || seen.problem.kind() == "rateLimited"
+	// What the CA says of the account at newOrder holds for every host.
+	ofAccount := slices.Contains([]string{"accountDoesNotExist", "userActionRequired", "externalAccountRequired"}, seen.problem.kind())
+	switch {
+	case rateLimited && seen.asked && aboutName(seen.problem, job.Host):
+		out.verdict, out.retryAt = limitedHost, seen.retryAt
+	case seen.asked && (rateLimited || seen.status == http.StatusServiceUnavailable):
+		out.verdict, out.retryAt = limited, seen.retryAt
+	case rateLimited, ofAccount, seen.err != nil, seen.status >= 500:
+		out.verdict = unavailable
+		i.pause.outage(began, i.now(), out.problem)
+		ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
+		defer cancel()
+		if err := i.forgetAccount(ctx, seen.problem.kind() == "accountDoesNotExist"); err != nil {
+			i.log.Warn("the ACME account could not be reset", "step", "account", "err", err)
+		}
+	default:
+		i.pause.over()
+		out.verdict = refused
+	}
+	return out
+}
+
+// accept checks a certificate before it may be stored.
+func (i *Issuer) accept(host string, pem []byte, out outcome) outcome {
+	i.pause.over()
+	leaf, err := checkIssued(host, pem, i.now())
+	if err != nil {
+		out.verdict = refused
+		out.problem = "the CA's certificate is unusable: " + clean(err.Error())
+		return out
+	}
+	out.verdict = issued
+	out.cert = state.Certificate{Host: host, PEM: pem, NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter}
+	return out
+}

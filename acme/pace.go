@@ -1,0 +1,129 @@
+package acme
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"hash/fnv"
+	"sync"
+	"time"
+
+	"github.com/stshost/stshost/internal/state"
+)
+
+const orderWindow = 3 * time.Hour // what IssuerConfig.OrdersPer3Hours counts over
+
+// backoff is how long after its nth failed attempt in a row a host is tried
+// again.
+func backoff(attempts int) time.Duration {
+	steps := [...]time.Duration{time.Minute, 10 * time.Minute, 100 * time.Minute, 24 * time.Hour}
+	return steps[min(max(attempts, 1), len(steps))-1]
+}
+
+// outage is how long everything waits after the nth sign in a row that the CA
+// cannot be used at all. It stays short: asking again costs one request, and
+// the CA coming back is what everybody waits for.
+func outage(n int) time.Duration {
+	if n <= 1 {
+		return time.Minute
+	}
+	return 10 * time.Minute
+}
+
+// renewalDue is when a certificate is renewed: at two thirds of its lifetime,
+// plus up to a twelfth of it that depends on the host, so that certificates
+// issued together do not stay together.
+func renewalDue(host string, notBefore, notAfter time.Time) time.Time {
+	life := notAfter.Sub(notBefore)
+	due := notBefore.Add(life / 3 * 2)
+	if spread := uint64(life / 12); life > 0 && spread > 0 {
+		h := fnv.New64a()
+		h.Write([]byte(host))
+		due = due.Add(time.Duration(h.Sum64() % spread))
+	}
+	return due
+}
+
+// pause holds back every attempt of the account: the CA asked for it, the
+// budget is used up, or the CA or the store is out of order.
+type pause struct {
+	mu     sync.Mutex
+	until  time.Time
+	reason string
+	since  time.Time // when the last outage was noticed
+	length int       // outages in a row
+}
+
+// get returns until when to wait and why; ok is false when nothing holds.
+func (p *pause) get(now time.Time) (until time.Time, reason string, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.until, p.reason, now.Before(p.until)
+}
+
+// extend makes the pause last at least until the given time.
+func (p *pause) extend(until time.Time, reason string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if until.After(p.until) {
+		p.until, p.reason = until, reason
+	}
+}
+
+// outage notes that the CA could not be used by an attempt that began at
+// began, and returns until when everything waits. Attempts that ran beside one
+// another see one outage, not several.
+func (p *pause) outage(began, now time.Time, reason string) time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.length == 0 || !began.Before(p.since) {
+		p.length++
+		p.since = now
+	}
+	if until := now.Add(outage(p.length)); until.After(p.until) {
+		p.until, p.reason = until, reason
+	}
+	return p.until
+}
+
+// over notes that the CA works.
+func (p *pause) over() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.length = 0
+}
+
+// storedPause is the pause a CA asked for, kept across restarts.
+type storedPause struct {
+	Until  time.Time `json:"until"`
+	Reason string    `json:"reason"`
+}
+
+func pauseKey(directory string) string { return "pause/" + directory }
+
+// savePause keeps what the CA asked for; it is no reason to fail when the
+// store does not take it.
+func (i *Issuer) savePause(ctx context.Context, until time.Time, reason string) {
+	data, err := json.Marshal(storedPause{Until: until, Reason: reason})
+	if err == nil {
+		err = i.store.PutACMEData(ctx, pauseKey(i.cfg.Directory), data)
+	}
+	if err != nil {
+		i.log.Warn("the CA's Retry-After could not be stored; a restart forgets it", "err", err, "until", until)
+	}
+}
+
+func (i *Issuer) loadPause(ctx context.Context) error {
+	data, err := i.store.ACMEData(ctx, pauseKey(i.cfg.Directory))
+	if errors.Is(err, state.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var p storedPause
+	if json.Unmarshal(data, &p) == nil {
+		i.pause.extend(p.Until, p.Reason)
+	}
+	return nil
+}

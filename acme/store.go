@@ -1,0 +1,50 @@
+package acme
+
+import (
+	"context"
+	"time"
+
+	"github.com/stshost/stshost/internal/state"
+)
+
+// CertificateStore is what the serving side reads. Implementations are safe
+// for concurrent use, return soon after ctx ends, and say that something does
+// not exist with an error that is state.ErrNotFound.
+type CertificateStore interface {
+	// Certificate returns the host's certificate with its PEM.
+	Certificate(ctx context.Context, host string) (state.Certificate, error)
+	// ACMEData returns a value put by PutACMEData.
+	ACMEData(ctx context.Context, key string) ([]byte, error)
+}
+
+// Store is what the issuing side keeps. What CertificateStore says of
+// concurrency and errors holds here too. When a writing method returns nil,
+// the fact survives a crash of the process and of the machine.
+type Store interface {
+	CertificateStore
+
+	// PutACMEData stores a small value under key, replacing what was there.
+	PutACMEData(ctx context.Context, key string, value []byte) error
+	// DeleteACMEData removes key; a key that does not exist is no error.
+	DeleteACMEData(ctx context.Context, key string) error
+
+	// CertJob returns the host's job.
+	CertJob(ctx context.Context, host string) (state.CertJob, error)
+	// CertJobs returns every job.
+	CertJobs(ctx context.Context) ([]state.CertJob, error)
+	// DueCertJobs returns up to limit jobs that are due at now and not
+	// running: those without a certificate first, then the earliest expiry.
+	DueCertJobs(ctx context.Context, now time.Time, limit int) ([]state.CertJob, error)
+	// PutCertJob creates or replaces the job of job.Host.
+	PutCertJob(ctx context.Context, job state.CertJob) error
+	// DeleteCertJob removes the host's job; none is no error.
+	DeleteCertJob(ctx context.Context, host string) error
+	// FinishCertJob stores a new certificate and the job of its renewal in
+	// one transaction.
+	FinishCertJob(ctx context.Context, cert state.Certificate, renewal state.CertJob) error
+
+	// DebitOrder takes one order from the account's budget of limit orders
+	// per window, in one transaction. When nothing is left it takes nothing
+	// and says when the next order fits.
+	DebitOrder(ctx context.Context, account string, at time.Time, limit int, window time.Duration) (retryAt time.Time, ok bool, err error)
+}
