@@ -1,22 +1,132 @@
 package server
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/stshost/stshost/internal/state"
+	"github.com/stshost/stshost/mtasts"
 )
 
 // Explanation says what keeps a domain from being protected, if anything does.
 type Explanation struct {
 	Domain   string     `json:"domain" doc:"Policy domain in A-labels"`
-	Step     state.Step `json:"step" doc:"How far the domain has come"`
+	Step     state.Step `json:"step" doc:"How far the domain has come; empty before the first look"`
 	Summary  string     `json:"summary" doc:"One sentence on how the domain stands"`
 	Blocking string     `json:"blocking,omitempty" doc:"The one thing that blocks the next step or is wrong now; empty if nothing does"`
 	Remedy   string     `json:"remedy,omitempty" doc:"What to do about it"`
 	NextRun  time.Time  `json:"next_run,omitzero" doc:"When stshost looks at the domain again by itself"`
 }
 
-// Explain says in plain words what blocks a domain and what to do about it.
+// printProvider is the DNS provider whose records are entered by hand.
+const printProvider = "print"
+
+// allSteps are the steps in their order.
+func allSteps() []state.Step {
+	return []state.Step{state.WaitingDNS, state.WaitingCertificate, state.Serving, state.Proven, state.Announced, state.Confirmed}
+}
+
+// stepText names a step for people.
+func stepText(s state.Step) string {
+	switch s {
+	case "":
+		return "new"
+	case state.WaitingDNS:
+		return "waiting for DNS"
+	case state.WaitingCertificate:
+		return "waiting for certificate"
+	}
+	return string(s)
+}
+
+// Explain says in plain words what blocks a domain and what to do about it. What
+// the Backend found out (LastError, Remedy) goes before what the step suggests.
 func Explain(d DomainStatus) Explanation {
-	return Explanation{Domain: d.Domain, Step: d.Step, NextRun: d.NextRun, Blocking: d.LastError, Remedy: d.Remedy}
+	e := explainStep(d)
+	e.Domain, e.Step, e.NextRun = d.Domain, d.Step, d.NextRun
+	if d.LastError != "" {
+		e.Blocking = d.LastError
+	}
+	if d.Remedy != "" {
+		e.Remedy = d.Remedy
+	}
+	if !d.InConfig {
+		e.Summary = fmt.Sprintf("%s is no longer in the configuration; what is published for it stays as it is. %s", d.Domain, e.Summary)
+	}
+	return e
+}
+
+// explainStep is the explanation that the step alone gives.
+func explainStep(d DomainStatus) Explanation {
+	host, byHand := d.Host, d.DNSProvider == printProvider
+	record := fmt.Sprintf(`%s TXT "v=STSv1; id=%s;"`, mtasts.RecordName(d.Domain), d.ID)
+	switch d.Step {
+	case "":
+		return Explanation{
+			Summary:  "The domain has not been looked at yet.",
+			Blocking: "its first look is still to come",
+			Remedy:   "wait a moment; the server looks at each domain soon after it starts",
+		}
+	case state.WaitingDNS:
+		return Explanation{
+			Summary:  fmt.Sprintf("The policy host %s does not lead to this server yet, so no certificate can be had for it.", host),
+			Blocking: fmt.Sprintf("%s has no address record that leads here", host),
+			Remedy:   fmt.Sprintf("make an A or AAAA record for %s with this server's address, or a CNAME to a name that has it; `stshost records %s` shows it", host, d.Domain),
+		}
+	case state.WaitingCertificate:
+		e := Explanation{
+			Summary:  fmt.Sprintf("The policy host %s leads here, and the CA has not issued its certificate yet.", host),
+			Blocking: "the order for the certificate is under way",
+			Remedy:   "wait; it takes a minute as a rule",
+		}
+		if d.CertificateProblem != "" {
+			e.Blocking = "the CA did not issue a certificate: " + d.CertificateProblem
+			e.Remedy = fmt.Sprintf("see that ports 80 and 443 of %s reach this server from everywhere and that no CAA record forbids the CA", host)
+			if !d.CertificateNextTry.IsZero() {
+				e.Remedy += "; it is tried again at " + d.CertificateNextTry.UTC().Format("2006-01-02 15:04:05 UTC")
+			}
+		}
+		return e
+	case state.Serving:
+		return Explanation{
+			Summary:  "The policy is served, and has not been fetched back yet as a sender would fetch it; it is not announced before.",
+			Blocking: "the proof is still to come",
+			Remedy:   fmt.Sprintf("see that %s can be reached from this server; behind a router that does not lead its own address back in, set [prove] via in the configuration", mtasts.PolicyURL(d.Domain)),
+		}
+	case state.Proven:
+		e := Explanation{
+			Summary:  "The policy is served and proven; the record that announces it is not in DNS yet.",
+			Blocking: "the record is still to be pushed",
+			Remedy:   fmt.Sprintf("see the log for what the DNS account %q answers", d.DNSAccount),
+		}
+		if byHand {
+			e.Blocking = "this record is entered by hand and is not in DNS yet"
+			e.Remedy = "enter " + record + " and remove any other v=STSv1 record at that name; stshost sees it by itself"
+		}
+		return e
+	case state.Announced:
+		return Explanation{
+			Summary:  "The record is pushed; not every authoritative server of the zone shows it yet.",
+			Blocking: "an authoritative server shows another record or none",
+			Remedy:   fmt.Sprintf("wait for the zone to reach all its servers; each must show exactly %s", record),
+		}
+	case state.Confirmed:
+		return Explanation{Summary: confirmedSummary(d)}
+	}
+	return Explanation{Summary: fmt.Sprintf("The domain is in the state %q.", d.Step)}
+}
+
+func confirmedSummary(d DomainStatus) string {
+	if d.LastError != "" {
+		return "The policy was announced and confirmed, and something has gone wrong since."
+	}
+	switch mtasts.Mode(d.Mode) {
+	case mtasts.ModeEnforce:
+		return "All is in place: senders deliver only over verified, encrypted connections."
+	case mtasts.ModeTesting:
+		return "All is in place; in mode testing senders report what would fail, and deliver all the same."
+	case mtasts.ModeNone:
+		return "All is in place: mode none tells senders that the domain has left MTA-STS."
+	}
+	return "All is in place."
 }

@@ -3,11 +3,16 @@ package server
 import (
 	"context"
 	"crypto/tls"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/stshost/stshost/templates"
 )
 
 // Config is what a Server is made of.
@@ -22,18 +27,19 @@ type Config struct {
 	// an alert. Required for ServeHTTPS.
 	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	// HTTP01 finds the key authorization of a live http-01 challenge (RFC 8555
-	// §8.3). nil: there are none.
+	// §8.3). It is asked for known hosts only. nil: there are none.
 	HTTP01 func(ctx context.Context, host, token string) (keyAuth string, ok bool)
-	// Probe answers the token path for a known host, so that this installation
-	// can recognise itself from outside. nil: the path is not found.
+	// Probe answers the token path, /.well-known/stshost/<nonce>, for a known
+	// host, so that this installation can recognise itself from outside. nil: the
+	// path is not found.
 	Probe func(host, nonce string) string
 	// Backend is behind the admin listener. Required for ServeAdmin.
 	Backend Backend
 	// Logger; nil discards.
 	Logger *slog.Logger
-	// MaxConnections is how many connections each of HTTPS and HTTP holds open at
-	// once; at the limit the one that has idled longest is closed for a new one.
-	// 0: 10000.
+	// MaxConnections is how many connections each listener of HTTPS and HTTP holds
+	// open at once; at the limit the one that has idled longest is closed for a
+	// new one. 0: 10000.
 	MaxConnections int
 	// HTTPSPort is where redirects from plain HTTP lead. 0: 443.
 	HTTPSPort int
@@ -48,23 +54,141 @@ type Config struct {
 
 // Server serves policies, the plain HTTP port and the admin interface.
 type Server struct {
-	cfg Config
+	cfg       Config
+	log       *slog.Logger
+	now       func() time.Time
+	known     func(host string) bool
+	metrics   *metrics
+	fetches   *fetchLog
+	templates *templates.Set
+	csp       string
+
+	// Header values of every policy response, made once. Never changed.
+	textPlain, noCache, nosniff []string
 }
 
 // New checks cfg and returns a Server that listens nowhere yet.
-func New(cfg Config) (*Server, error) { return &Server{cfg: cfg}, nil }
+func New(cfg Config) (*Server, error) {
+	if cfg.Policies == nil {
+		return nil, errors.New("server: Config.Policies is missing")
+	}
+	if cfg.MaxConnections < 0 {
+		return nil, fmt.Errorf("server: MaxConnections is %d; it must be positive, or 0 for the default", cfg.MaxConnections)
+	}
+	if cfg.MaxConnections == 0 {
+		cfg.MaxConnections = 10000
+	}
+	if cfg.HTTPSPort == 0 {
+		cfg.HTTPSPort = 443
+	}
+	if cfg.Registry == nil {
+		cfg.Registry = prometheus.NewRegistry()
+	}
+	s := &Server{
+		cfg: cfg, log: cfg.Logger, now: cfg.Now, known: cfg.Known,
+		textPlain: []string{"text/plain; charset=utf-8"},
+		noCache:   []string{"no-cache, max-age=0"},
+		nosniff:   []string{"nosniff"},
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if s.known == nil {
+		s.known = cfg.Policies.Known
+	}
+	s.fetches = newFetchLog(s.known, s.now())
+	var err error
+	if s.templates, err = templates.Parse(); err != nil {
+		return nil, err
+	}
+	s.csp = contentSecurityPolicy(s.templates)
+	if s.metrics, err = newMetrics(cfg.Registry); err != nil {
+		return nil, err
+	}
+	if cfg.Backend != nil {
+		if err := cfg.Registry.Register(newDomainCollector(cfg.Backend)); err != nil {
+			return nil, fmt.Errorf("register metrics: %w", err)
+		}
+	}
+	return s, nil
+}
+
+// Fetches returns what senders did at a policy host since the server started.
+func (s *Server) Fetches(host string) Fetches { return s.fetches.get(host) }
 
 // ServeHTTPS serves policies on ln until ctx ends; then it finishes the requests
 // in flight, for 8 seconds at most, and returns nil. It closes ln.
-func (s *Server) ServeHTTPS(ctx context.Context, ln net.Listener) error { return nil }
+func (s *Server) ServeHTTPS(ctx context.Context, ln net.Listener) error {
+	if s.cfg.GetCertificate == nil {
+		ln.Close()
+		return errors.New("server: Config.GetCertificate is missing")
+	}
+	limit := s.limited(ln, "https")
+	config := s.tlsConfig()
+	srv := s.publicServer("https", s.httpsHandler())
+	srv.TLSConfig = config.Clone() // tells http.Server that h2 may come
+	tl := newTLSListener(limit, config, s.handshakeFailed)
+	defer tl.wait()
+	return s.run(ctx, srv, tl, limit)
+}
 
 // ServeHTTP serves challenges, the token and redirects on ln. It ends as
 // ServeHTTPS does.
-func (s *Server) ServeHTTP(ctx context.Context, ln net.Listener) error { return nil }
+func (s *Server) ServeHTTP(ctx context.Context, ln net.Listener) error {
+	limit := s.limited(ln, "http")
+	return s.run(ctx, s.publicServer("http", s.plainHandler()), limit, limit)
+}
 
 // ServeAdmin serves the API, status pages, health and metrics on ln, which is a
 // unix socket or a TCP listener on loopback. It ends as ServeHTTPS does.
-func (s *Server) ServeAdmin(ctx context.Context, ln net.Listener) error { return nil }
+//
+// Whoever can connect may read everything and reload: on a unix socket the
+// permissions of the file decide, on TCP every user of the machine can. Requests
+// that a browser makes for some web site are refused.
+func (s *Server) ServeAdmin(ctx context.Context, ln net.Listener) error {
+	if s.cfg.Backend == nil {
+		ln.Close()
+		return errors.New("server: Config.Backend is missing")
+	}
+	handler, err := s.adminHandler(ln.Addr().Network() != "unix")
+	if err != nil {
+		ln.Close()
+		return err
+	}
+	limit := s.limited(ln, "admin")
+	srv := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      2 * time.Minute, // a reload may take its time
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ConnState:         track,
+		ErrorLog:          s.errorLog("admin"),
+	}
+	return s.run(ctx, srv, limit, limit)
+}
 
-// Fetches returns what senders did at a policy host since the server started.
-func (s *Server) Fetches(host string) Fetches { return Fetches{Host: host} }
+func (s *Server) limited(ln net.Listener, name string) *connLimit {
+	open, evicted := s.metrics.connections.WithLabelValues(name), s.metrics.evictions.WithLabelValues(name)
+	return newConnLimit(ln, s.cfg.MaxConnections, func(delta int) { open.Add(float64(delta)) }, evicted.Inc)
+}
+
+// publicServer has the limits of a port that anybody can reach: everything it
+// answers is small, and everything it is asked fits into a few lines.
+func (s *Server) publicServer(name string, h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      15 * time.Second,
+		IdleTimeout:       30 * time.Second,
+		MaxHeaderBytes:    8 << 10,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 16, WriteByteTimeout: 15 * time.Second},
+		ConnState:         track,
+		ErrorLog:          s.errorLog(name),
+	}
+}

@@ -1,0 +1,151 @@
+package server
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/go-chi/chi/v5"
+
+	"github.com/stshost/stshost/mtasts"
+	"github.com/stshost/stshost/templates"
+)
+
+// probePath is where a known host answers with a token that only this
+// installation can make, on both public ports.
+const probePath = "/.well-known/stshost/{nonce}"
+
+// httpsHandler is what policy hosts answer over HTTPS. There is no HSTS: senders
+// ignore it, and a browser that remembered it would bind a tenant to us after
+// they had moved the name elsewhere.
+func (s *Server) httpsHandler() http.Handler {
+	r := chi.NewRouter()
+	r.Use(bodyless, s.tenantOnly)
+	getHead(r, mtasts.PolicyPath, s.servePolicy)
+	getHead(r, probePath, s.serveProbe)
+	getHead(r, "/", s.servePolicyHostPage)
+	r.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == mtasts.PolicyPath {
+			s.noteRequest(r, http.StatusMethodNotAllowed, "method "+clip(r.Method))
+		}
+		readOnly(w, r)
+	})
+	r.NotFound(func(w http.ResponseWriter, _ *http.Request) {
+		refuse(w, http.StatusNotFound, "There is nothing here. The policy is at "+mtasts.PolicyPath)
+	})
+	return s.metrics.counted("https", r)
+}
+
+func getHead(r chi.Router, pattern string, h http.HandlerFunc) {
+	r.Get(pattern, h)
+	r.Head(pattern, h)
+}
+
+// tenantOnly lets only requests pass whose host is the server name of the TLS
+// connection and one of ours. The rest get 421 (RFC 9110 §15.5.20), upon which an
+// h2 client that reused a connection makes one of its own. Both are asked for
+// each request, as a host may have left while the connection was open.
+func (s *Server) tenantOnly(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header()["X-Content-Type-Options"] = s.nosniff
+		sni, host := serverName(r), requestHost(r)
+		switch {
+		case sni == "" || !s.known(sni):
+			refuse(w, http.StatusMisdirectedRequest, "This host is not served here.")
+		case host != sni:
+			s.noteRequest(r, http.StatusMisdirectedRequest, fmt.Sprintf("the request was for host %q", clip(r.Host)))
+			refuse(w, http.StatusMisdirectedRequest, "The request is for another host than the TLS connection.")
+		default:
+			next.ServeHTTP(w, r)
+		}
+	})
+}
+
+// servePolicy answers with the policy (RFC 8461 §3.2, §3.3). A known host without
+// a policy is 404: senders take anything but 200 for a failed fetch and keep to
+// what they have cached.
+func (s *Server) servePolicy(w http.ResponseWriter, r *http.Request) {
+	p := s.cfg.Policies.get(serverName(r))
+	if p == nil {
+		s.noteRequest(r, http.StatusNotFound, "no policy yet")
+		refuse(w, http.StatusNotFound, "There is no policy for "+policyDomain(serverName(r))+" yet.")
+		return
+	}
+	s.noteRequest(r, http.StatusOK, "")
+	s.metrics.policies.Inc()
+	h := w.Header()
+	h["Content-Type"] = s.textPlain
+	h["Content-Length"] = p.length
+	h["Cache-Control"] = s.noCache // senders do not use HTTP caching (§3.3); nor shall anything between
+	if r.Method == http.MethodHead {
+		return
+	}
+	w.Write(p.body)
+}
+
+func (s *Server) servePolicyHostPage(w http.ResponseWriter, r *http.Request) {
+	host := serverName(r)
+	writePage(s, w, http.StatusOK, s.templates.PolicyHost, templates.PolicyHostPage{
+		Domain: policyDomain(host), Host: host, PolicyPath: mtasts.PolicyPath, HasPolicy: s.cfg.Policies.get(host) != nil,
+	})
+}
+
+// serveProbe answers the token path; the host is known.
+func (s *Server) serveProbe(w http.ResponseWriter, r *http.Request) {
+	nonce := chi.URLParam(r, "nonce")
+	if s.cfg.Probe == nil || !urlSafe(nonce) {
+		refuse(w, http.StatusNotFound, "There is nothing here.")
+		return
+	}
+	h := w.Header()
+	h["Content-Type"] = s.textPlain
+	h["Cache-Control"] = s.noCache
+	w.Write([]byte(s.cfg.Probe(requestHost(r), nonce)))
+}
+
+// urlSafe reports whether s looks like a token of ours or of a CA: base64url
+// (RFC 8555 §8.3), of a length that makes sense.
+func urlSafe(s string) bool {
+	if s == "" || len(s) > 128 {
+		return false
+	}
+	for i := range len(s) {
+		switch c := s[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// serverName is the server name of the TLS connection, in lower case.
+func serverName(r *http.Request) string {
+	if r.TLS == nil {
+		return ""
+	}
+	return strings.ToLower(r.TLS.ServerName)
+}
+
+// noteRequest counts a request at the policy host of the TLS connection, which
+// must be known.
+func (s *Server) noteRequest(r *http.Request, status int, reason string) {
+	s.fetches.request(serverName(r), FetchEvent{
+		Time: s.now(), Remote: r.RemoteAddr, UserAgent: clip(r.UserAgent()),
+		Protocol: protocol(r), Status: status, Reason: reason,
+	})
+}
+
+// protocol names the HTTP and TLS versions of a request.
+func protocol(r *http.Request) string {
+	switch {
+	case r.TLS.Version == tls.VersionTLS13 && r.ProtoMajor == 2:
+		return "h2, TLS 1.3"
+	case r.TLS.Version == tls.VersionTLS13:
+		return "HTTP/1, TLS 1.3"
+	case r.ProtoMajor == 2:
+		return "h2, TLS 1.2"
+	}
+	return "HTTP/1, TLS 1.2"
+}

@@ -1,0 +1,60 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/stshost/stshost/internal/state"
+	"github.com/stshost/stshost/mtasts"
+)
+
+// badNameError says that what was asked for is no domain name at all.
+type badNameError struct{ err error }
+
+func (e *badNameError) Error() string { return e.err.Error() }
+
+// domainName brings a name in a URL into the form that the Backend knows.
+func domainName(s string) (string, error) {
+	name, err := mtasts.ParseDomain(s)
+	if err != nil {
+		return "", &badNameError{err}
+	}
+	return name, nil
+}
+
+// problem maps an error to a response (RFC 9457). Only errors that are meant for
+// the caller are shown; of others the log has the detail.
+func (s *Server) problem(path string, err error) *huma.ErrorModel {
+	p := &huma.ErrorModel{Detail: err.Error()}
+	var invalid *InvalidConfigError
+	var name *badNameError
+	switch {
+	case errors.As(err, &invalid):
+		p.Status = http.StatusUnprocessableEntity
+		p.Detail = fmt.Sprintf("the configuration has %d faults; the running one stays in force", len(invalid.Errors))
+		if len(invalid.Errors) == 1 {
+			p.Detail = "the configuration has a fault; the running one stays in force"
+		}
+		for _, line := range invalid.Errors {
+			p.Errors = append(p.Errors, &huma.ErrorDetail{Message: line})
+		}
+	case errors.As(err, &name):
+		p.Status = http.StatusUnprocessableEntity
+	case errors.Is(err, state.ErrNotFound):
+		p.Status = http.StatusNotFound
+		p.Detail = "stshost does not know this domain; add it to the configuration and run `stshost reload`"
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		p.Status = http.StatusServiceUnavailable
+		p.Detail = "the answer took too long; ask again"
+	default:
+		p.Status = http.StatusInternalServerError
+		p.Detail = "stshost could not answer; its log says why"
+		s.log.Error("an admin request failed", "path", path, "error", err)
+	}
+	p.Title = http.StatusText(p.Status)
+	return p
+}

@@ -1,0 +1,41 @@
+package server
+
+import (
+	"fmt"
+	"strings"
+)
+
+// FormatZone writes records as lines of a zone file (RFC 1035 §5.1), each with
+// its purpose as a comment.
+func FormatZone(records []DNSRecord) string {
+	var b strings.Builder
+	for _, r := range records {
+		if r.Purpose != "" {
+			fmt.Fprintf(&b, "; %s\n", strings.ReplaceAll(r.Purpose, "\n", " "))
+		}
+		fmt.Fprintf(&b, "%s. %d IN %s %s\n", r.Name, r.TTL, r.Type, zoneData(r))
+	}
+	return b.String()
+}
+
+func zoneData(r DNSRecord) string {
+	switch r.Type {
+	case "CNAME":
+		return strings.TrimSuffix(r.Data, ".") + "."
+	case "TXT":
+		return zoneText(r.Data)
+	}
+	return r.Data
+}
+
+// zoneText writes a text as character strings of at most 255 bytes, quoted.
+func zoneText(s string) string {
+	var parts []string
+	for {
+		n := min(len(s), 255)
+		parts = append(parts, `"`+strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s[:n])+`"`)
+		if s = s[n:]; s == "" {
+			return strings.Join(parts, " ")
+		}
+	}
+}

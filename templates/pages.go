@@ -1,0 +1,102 @@
+package templates
+
+// Tone is how a state looks. Its text says the same, for those who see no colour.
+type Tone string
+
+// The tones, from best to worst.
+const (
+	Good Tone = "good" // as it should be
+	Wait Tone = "wait" // on its way
+	Bad  Tone = "bad"  // needs somebody
+)
+
+// Stamp is a point in time. A zero Stamp is shown as a dash.
+type Stamp struct {
+	ISO      string // RFC 3339, for machines
+	Text     string // for people, in UTC
+	Relative string // e.g. "in 62 days"
+}
+
+// Count is a number in the summary of the status page.
+type Count struct {
+	Label string
+	N     int
+	Tone  Tone
+}
+
+// StatusPage lists the domains.
+type StatusPage struct {
+	Version string
+	Now     Stamp
+	Waiting string // why the server is not ready yet; "" when it is
+	Counts  []Count
+	Query   string // part of a name that rows were chosen by
+	Rows    []DomainRow
+	Total   int // domains that match Query; more than Rows when the list was cut
+}
+
+// DomainRow is one domain in the list.
+type DomainRow struct {
+	Domain      string
+	Path        string // of the domain's page
+	Step        string
+	Tone        Tone
+	Mode        string
+	ID          string
+	Certificate Stamp
+	Error       string
+}
+
+// DomainPage shows one domain.
+type DomainPage struct {
+	Version string
+	Now     Stamp
+
+	Domain, Host      string
+	Step              string
+	Tone              Tone
+	Since             Stamp
+	Summary           string
+	Blocking, Remedy  string
+	Mode, ModeSource  string
+	MaxAge            string // e.g. "7 days"
+	ID                string
+	Proof             string
+	Certificate       Stamp
+	CertificateTry    Stamp
+	LastRun, NextRun  Stamp
+	DNSAccount        string
+	Policy, PolicyURL string
+	Records           []Record
+
+	Served, Refused, FailedHandshakes uint64
+	CountedSince, LastServed          Stamp
+	Fetches, Failures                 []Fetch
+}
+
+// Record is a DNS record that a domain needs.
+type Record struct {
+	Name, Type, Data, Purpose string
+	Managed                   bool
+}
+
+// Fetch is a request at the policy host, or a failed handshake.
+type Fetch struct {
+	Time                      Stamp
+	Remote, UserAgent, Reason string
+	Protocol                  string
+	Status                    int
+}
+
+// PolicyHostPage is what a person sees who opens https://mta-sts.<domain>/.
+type PolicyHostPage struct {
+	Domain, Host string
+	PolicyPath   string
+	HasPolicy    bool
+}
+
+// ProblemPage is an error for a person.
+type ProblemPage struct {
+	Title  string
+	Detail string
+}
