@@ -12,9 +12,11 @@ import (
 	"github.com/stshost/stshost/templates"
 )
 
-// probePath is where a known host answers with a token that only this
-// installation can make, on both public ports.
-const probePath = "/.well-known/stshost/{nonce}"
+// ProbePath, followed by a nonce, is where a known host answers with a token
+// that only this installation can make: see Config.Probe.
+const ProbePath = "/.well-known/stshost/"
+
+const probePath = ProbePath + "{nonce}"
 
 // httpsHandler is what policy hosts answer over HTTPS. There is no HSTS: senders
 // ignore it, and a browser that remembered it would bind a tenant to us after

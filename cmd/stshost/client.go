@@ -22,20 +22,28 @@ type reader interface {
 	Records(ctx context.Context, name string) ([]server.DNSRecord, error)
 }
 
-// newReader finds out whether a server runs. If not it says so on stderr, for
-// what the store holds may be old.
-func newReader(cmd *cobra.Command, o *options) (reader, error) {
+// withReader finds out whether a server runs and hands f the one to ask. If
+// none runs it says so on stderr, for what the store holds may be old.
+func withReader(cmd *cobra.Command, o *options, f func(ctx context.Context, r reader) error) error {
+	ctx := cmd.Context()
 	cfg, err := loadConfig(o.config)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	client := server.NewClient(cfg.Listen.Admin)
-	_, err = client.Version(cmd.Context())
+	_, err = client.Version(ctx)
+	if err == nil {
+		return f(ctx, client)
+	}
 	if !errors.Is(err, server.ErrNotRunning) {
-		return client, err
+		return err
 	}
 	fmt.Fprintln(cmd.ErrOrStderr(), "no server is running; this is what the store holds")
-	return newOffline(cmd.Context(), cfg)
+	off, err := newOffline(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f(ctx, off), off.Close())
 }
 
 // adminAddress is where the server of the config listens. A config with faults

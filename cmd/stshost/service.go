@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -62,7 +63,7 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *s
 			s.close()
 		}
 	}()
-	if err := s.listen(cfg.Listen); err != nil {
+	if err := s.listen(ctx, cfg.Listen); err != nil {
 		return nil, err
 	}
 	if s.store, err = store.Open(ctx, cfg.Store.Path); err != nil {
@@ -130,7 +131,7 @@ func (s *service) wireACME(cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	s.certs, err = acme.NewCertificates(acme.CertificatesConfig{Store: s.store, Logger: s.log})
+	s.certs, err = acme.NewCertificates(acme.CertificatesConfig{Store: s.store})
 	if err != nil {
 		return err
 	}
@@ -139,6 +140,7 @@ func (s *service) wireACME(cfg *config.Config) error {
 		Certificates:    s.certs,
 		Directory:       cfg.ACME.Directory,
 		Email:           cfg.ACME.Email,
+		UserAgent:       "stshost/" + version(),
 		HTTPClient:      directoryClient(roots),
 		Workers:         cfg.ACME.Workers,
 		OrdersPer3Hours: cfg.ACME.OrdersPer3Hours,
@@ -260,7 +262,7 @@ func wanted(cfg *config.Config) []reconcile.Wanted {
 
 // listen opens the listeners, so that a port in use is known before anything
 // else happens.
-func (s *service) listen(l config.Listen) (err error) {
+func (s *service) listen(ctx context.Context, l config.Listen) (err error) {
 	if s.https, err = listenTCP("https", l.HTTPS); err != nil {
 		return err
 	}
@@ -269,7 +271,12 @@ func (s *service) listen(l config.Listen) (err error) {
 			return err
 		}
 	}
-	s.admin, err = listenAdmin(l.Admin)
+	if path, ok := strings.CutPrefix(l.Admin, "unix:"); ok {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return fmt.Errorf("cannot make the folder of the admin socket: %w", err)
+		}
+	}
+	s.admin, err = server.ListenAdmin(ctx, l.Admin)
 	return err
 }
 
@@ -280,34 +287,6 @@ func listenTCP(key, addr string) (net.Listener, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen on %s (%s in [listen]): %w", addr, key, err)
-	}
-	return ln, nil
-}
-
-// listenAdmin opens the admin listener. A socket file that nobody listens on
-// was left by a process that was killed, and is replaced.
-func listenAdmin(addr string) (net.Listener, error) {
-	network, address := server.SplitAdmin(addr)
-	if network != "unix" {
-		return listenTCP("admin", address)
-	}
-	if err := os.MkdirAll(filepath.Dir(address), 0o755); err != nil {
-		return nil, fmt.Errorf("cannot make the folder of the admin socket: %w", err)
-	}
-	if conn, err := net.Dial("unix", address); err == nil {
-		conn.Close()
-		return nil, fmt.Errorf("another stshost listens on the admin socket %s; stop it first", address)
-	}
-	if err := os.Remove(address); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("cannot replace the admin socket: %w", err)
-	}
-	ln, err := net.Listen("unix", address)
-	if err != nil {
-		return nil, fmt.Errorf("cannot listen on the admin socket (admin in [listen]): %w", err)
-	}
-	if err := os.Chmod(address, 0o660); err != nil {
-		ln.Close()
-		return nil, err
 	}
 	return ln, nil
 }

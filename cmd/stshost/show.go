@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -26,37 +27,33 @@ func statusCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			r, err := newReader(cmd, o)
-			if err != nil {
-				return err
-			}
-			d, err := r.Domain(cmd.Context(), name)
-			if err != nil {
-				return err
-			}
-			if o.json {
-				return printJSON(cmd.OutOrStdout(), d)
-			}
-			return printDomain(cmd.OutOrStdout(), d)
+			return withReader(cmd, o, func(ctx context.Context, r reader) error {
+				d, err := r.Domain(ctx, name)
+				if err != nil {
+					return err
+				}
+				if o.json {
+					return printJSON(cmd.OutOrStdout(), d)
+				}
+				return printDomain(cmd.OutOrStdout(), d)
+			})
 		}),
 	}
 }
 
 func showAll(cmd *cobra.Command, o *options) error {
-	r, err := newReader(cmd, o)
-	if err != nil {
-		return err
-	}
-	all, err := r.Domains(cmd.Context())
-	if err != nil {
-		return err
-	}
-	if o.json {
-		return printJSON(cmd.OutOrStdout(), struct {
-			Domains []server.DomainStatus `json:"domains"`
-		}{all})
-	}
-	return printDomains(cmd.OutOrStdout(), all)
+	return withReader(cmd, o, func(ctx context.Context, r reader) error {
+		all, err := r.Domains(ctx)
+		if err != nil {
+			return err
+		}
+		if o.json {
+			return printJSON(cmd.OutOrStdout(), struct {
+				Domains []server.DomainStatus `json:"domains"`
+			}{all})
+		}
+		return printDomains(cmd.OutOrStdout(), all)
+	})
 }
 
 func printDomains(w io.Writer, all []server.DomainStatus) error {
@@ -126,31 +123,32 @@ func explainCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			r, err := newReader(cmd, o)
-			if err != nil {
-				return err
-			}
-			d, err := r.Domain(cmd.Context(), name)
-			if err != nil {
-				return err
-			}
-			e := server.Explain(d)
-			w := cmd.OutOrStdout()
-			if o.json {
-				return printJSON(w, e)
-			}
-			fmt.Fprintln(w, e.Summary)
-			if e.Blocking != "" {
-				fmt.Fprintf(w, "What blocks it: %s.\n", strings.TrimSuffix(e.Blocking, "."))
-			}
-			if e.Remedy != "" {
-				fmt.Fprintf(w, "What to do: %s.\n", strings.TrimSuffix(e.Remedy, "."))
-			}
-			if e.Blocking != "" && !e.NextRun.IsZero() {
-				fmt.Fprintf(w, "It is tried again at %s.\n", stamp(e.NextRun))
-			}
-			return nil
+			return withReader(cmd, o, func(ctx context.Context, r reader) error {
+				d, err := r.Domain(ctx, name)
+				if err != nil {
+					return err
+				}
+				e := server.Explain(d)
+				if o.json {
+					return printJSON(cmd.OutOrStdout(), e)
+				}
+				printExplanation(cmd.OutOrStdout(), e)
+				return nil
+			})
 		}),
+	}
+}
+
+func printExplanation(w io.Writer, e server.Explanation) {
+	fmt.Fprintln(w, e.Summary)
+	if e.Blocking != "" {
+		fmt.Fprintf(w, "What blocks it: %s.\n", strings.TrimSuffix(e.Blocking, "."))
+	}
+	if e.Remedy != "" {
+		fmt.Fprintf(w, "What to do: %s.\n", strings.TrimSuffix(e.Remedy, "."))
+	}
+	if e.Blocking != "" && !e.NextRun.IsZero() {
+		fmt.Fprintf(w, "It is tried again at %s.\n", stamp(e.NextRun))
 	}
 }
 
@@ -164,20 +162,18 @@ func recordsCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			r, err := newReader(cmd, o)
-			if err != nil {
-				return err
-			}
-			all, err := r.Records(cmd.Context(), name)
-			if err != nil {
-				return err
-			}
-			if o.json {
-				return printJSON(cmd.OutOrStdout(), struct {
-					Records []server.DNSRecord `json:"records"`
-				}{all})
-			}
-			return printRecords(cmd.OutOrStdout(), all)
+			return withReader(cmd, o, func(ctx context.Context, r reader) error {
+				all, err := r.Records(ctx, name)
+				if err != nil {
+					return err
+				}
+				if o.json {
+					return printJSON(cmd.OutOrStdout(), struct {
+						Records []server.DNSRecord `json:"records"`
+					}{all})
+				}
+				return printRecords(cmd.OutOrStdout(), all)
+			})
 		}),
 	}
 }

@@ -6,13 +6,11 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/stshost/stshost/acme"
 	"github.com/stshost/stshost/config"
 	"github.com/stshost/stshost/internal/state"
 	"github.com/stshost/stshost/mtasts"
 	"github.com/stshost/stshost/reconcile"
 	"github.com/stshost/stshost/server"
-	"github.com/stshost/stshost/store"
 )
 
 // facts is what statuses are made of: from a running service, or from the
@@ -139,108 +137,4 @@ func (s *service) Records(_ context.Context, name string) ([]server.DNSRecord, e
 		return nil, errUnknownDomain(name)
 	}
 	return s.facts().records(snap), nil
-}
-
-// offline answers from the store and the config when no server runs. It only
-// reads.
-type offline struct {
-	facts     facts
-	snapshots []reconcile.Snapshot
-}
-
-// newOffline reads everything once.
-func newOffline(ctx context.Context, cfg *config.Config) (*offline, error) {
-	o := &offline{}
-	rows := make(map[string]state.Domain)
-	bodies := make(map[string][]byte)
-	certs := func(context.Context, string) (state.CertStatus, error) { return state.CertStatus{}, nil }
-	st, err := store.OpenReadOnly(ctx, cfg.Store.Path)
-	switch {
-	case store.IsMissing(err): // nothing has run yet: the config alone speaks
-	case err != nil:
-		return nil, err
-	default:
-		defer st.Close()
-		if certs, err = readAll(ctx, st, rows, bodies); err != nil {
-			return nil, err
-		}
-	}
-	o.facts = facts{cfg: cfg, cert: certs, body: func(d string) []byte { return bodies[d] }}
-	for _, w := range wanted(cfg) {
-		row, ok := rows[w.Domain]
-		if !ok {
-			row = state.Domain{Name: w.Domain}
-		}
-		delete(rows, w.Domain)
-		o.snapshots = append(o.snapshots, reconcile.Snapshot{Wanted: w, State: row})
-	}
-	for _, row := range rows {
-		if row.BodySHA256 != "" {
-			o.snapshots = append(o.snapshots, reconcile.Snapshot{Orphan: true, State: row})
-		}
-	}
-	return o, nil
-}
-
-// readAll reads journal, bodies and certificates into memory.
-func readAll(ctx context.Context, st *store.Store, rows map[string]state.Domain, bodies map[string][]byte) (func(context.Context, string) (state.CertStatus, error), error) {
-	all, err := st.Domains(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, row := range all {
-		rows[row.Name] = row
-	}
-	current, err := st.CurrentBodies(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, b := range current {
-		bodies[b.Domain] = b.Body
-	}
-	certs, err := st.CertificateExpiries(ctx)
-	if err != nil {
-		return nil, err
-	}
-	jobs, err := st.CertJobs(ctx)
-	if err != nil {
-		return nil, err
-	}
-	byHost := make(map[string]state.CertJob, len(jobs))
-	for _, j := range jobs {
-		byHost[j.Host] = j
-	}
-	return func(_ context.Context, host string) (state.CertStatus, error) {
-		return acme.StatusOf(host, certs[host], byHost[host]), nil
-	}, nil
-}
-
-func (o *offline) find(name string) (reconcile.Snapshot, error) {
-	for _, s := range o.snapshots {
-		if s.State.Name == name {
-			return s, nil
-		}
-	}
-	return reconcile.Snapshot{}, errUnknownDomain(name)
-}
-
-// Domains, Domain and Records answer as the running server would have.
-func (o *offline) Domains(ctx context.Context) ([]server.DomainStatus, error) {
-	return o.facts.statuses(ctx, o.snapshots)
-}
-
-func (o *offline) Domain(ctx context.Context, name string) (server.DomainStatus, error) {
-	s, err := o.find(name)
-	if err != nil {
-		return server.DomainStatus{}, err
-	}
-	return o.facts.status(ctx, s)
-}
-
-func (o *offline) Records(_ context.Context, name string) ([]server.DNSRecord, error) {
-	s, err := o.find(name)
-	if err != nil {
-		return nil, err
-	}
-	return o.facts.records(s), nil
 }

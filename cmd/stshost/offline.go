@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+
+	"github.com/stshost/stshost/acme"
+	"github.com/stshost/stshost/config"
+	"github.com/stshost/stshost/internal/state"
+	"github.com/stshost/stshost/reconcile"
+	"github.com/stshost/stshost/server"
+	"github.com/stshost/stshost/store"
+)
+
+// offline answers from the config and the store when no server runs. It only
+// reads.
+type offline struct {
+	store     *store.Store // nil while there is none: nothing has run yet
+	facts     facts
+	snapshots []reconcile.Snapshot
+}
+
+func newOffline(ctx context.Context, cfg *config.Config) (_ *offline, err error) {
+	o := &offline{}
+	rows := make(map[string]state.Domain)
+	bodies := make(map[string][]byte)
+	o.facts = facts{cfg: cfg, body: func(d string) []byte { return bodies[d] }}
+	o.facts.cert = func(_ context.Context, host string) (state.CertStatus, error) {
+		return state.CertStatus{Host: host}, nil
+	}
+	o.store, err = store.OpenReadOnly(ctx, cfg.Store.Path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	if err == nil {
+		if err := o.read(ctx, rows, bodies); err != nil {
+			return nil, errors.Join(err, o.store.Close())
+		}
+	}
+	for _, w := range wanted(cfg) {
+		row, ok := rows[w.Domain]
+		if !ok {
+			row = state.Domain{Name: w.Domain}
+		}
+		delete(rows, w.Domain)
+		o.snapshots = append(o.snapshots, reconcile.Snapshot{Wanted: w, State: row})
+	}
+	for _, row := range rows {
+		if row.BodySHA256 != "" {
+			o.snapshots = append(o.snapshots, reconcile.Snapshot{Orphan: true, State: row})
+		}
+	}
+	return o, nil
+}
+
+// read takes journal and bodies into memory; certificates are asked for one
+// by one.
+func (o *offline) read(ctx context.Context, rows map[string]state.Domain, bodies map[string][]byte) error {
+	all, err := o.store.Domains(ctx)
+	if err != nil {
+		return err
+	}
+	for _, row := range all {
+		rows[row.Name] = row
+	}
+	current, err := o.store.CurrentBodies(ctx)
+	if err != nil {
+		return err
+	}
+	for _, b := range current {
+		bodies[b.Domain] = b.Body
+	}
+	certs, err := acme.NewCertificates(acme.CertificatesConfig{Store: o.store})
+	if err != nil {
+		return err
+	}
+	issuer, err := acme.NewIssuer(acme.IssuerConfig{
+		Store: o.store, Certificates: certs, Directory: o.facts.cfg.ACME.Directory,
+	})
+	if err != nil {
+		return err
+	}
+	o.facts.cert = issuer.Status
+	return nil
+}
+
+// Close closes the store.
+func (o *offline) Close() error {
+	if o.store == nil {
+		return nil
+	}
+	return o.store.Close()
+}
+
+func (o *offline) find(name string) (reconcile.Snapshot, error) {
+	for _, s := range o.snapshots {
+		if s.State.Name == name {
+			return s, nil
+		}
+	}
+	return reconcile.Snapshot{}, errUnknownDomain(name)
+}
+
+// Domains, Domain and Records answer as the running server would have.
+
+func (o *offline) Domains(ctx context.Context) ([]server.DomainStatus, error) {
+	return o.facts.statuses(ctx, o.snapshots)
+}
+
+func (o *offline) Domain(ctx context.Context, name string) (server.DomainStatus, error) {
+	s, err := o.find(name)
+	if err != nil {
+		return server.DomainStatus{}, err
+	}
+	return o.facts.status(ctx, s)
+}
+
+func (o *offline) Records(_ context.Context, name string) ([]server.DNSRecord, error) {
+	s, err := o.find(name)
+	if err != nil {
+		return nil, err
+	}
+	return o.facts.records(s), nil
+}

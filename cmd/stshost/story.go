@@ -1,0 +1,298 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/smtp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/stshost/stshost/internal/state"
+	"github.com/stshost/stshost/mtasts"
+	"github.com/stshost/stshost/server"
+)
+
+// story tells what stshost does, and verifies each step by other means than
+// its own word.
+func (d *demo) story(ctx context.Context) error {
+	for _, chapter := range []func(context.Context) error{
+		d.mailHosts, d.confirmed, d.certificate, d.policy, d.record, d.independent, d.change, d.tamper,
+	} {
+		if err := chapter(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// patience of the demo for one thing to happen.
+const demoPatience = 45 * time.Second
+
+// await asks done every now and then until it holds.
+func (d *demo) await(ctx context.Context, what string, done func() (bool, error)) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, demoPatience, errors.New("waited too long"))
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		ok, err := done()
+		if ok && err == nil {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return errors.Join(fmt.Errorf("%s: %w", what, context.Cause(ctx)), err)
+		}
+	}
+}
+
+// awaitConfirmed waits until domain is confirmed and accept agrees.
+func (d *demo) awaitConfirmed(ctx context.Context, domain string, accept func(server.DomainStatus) bool) (server.DomainStatus, error) {
+	var s server.DomainStatus
+	err := d.await(ctx, domain+" is confirmed", func() (bool, error) {
+		var err error
+		if s, err = d.client.Domain(ctx, domain); err != nil {
+			return false, err
+		}
+		if s.Step != state.Confirmed || s.LastError != "" || !accept(s) {
+			return false, fmt.Errorf("it is %s: %s", s.Step, s.LastError)
+		}
+		return true, nil
+	})
+	return s, err
+}
+
+func anyStatus(server.DomainStatus) bool { return true }
+
+func (d *demo) mailHosts(context.Context) error {
+	d.step("The mail hosts of the domains offer STARTTLS with certificates for their names.")
+	for _, mx := range d.lab.MX {
+		for _, host := range mx.Hosts() {
+			c, err := smtp.Dial(mx.Addr())
+			if err != nil {
+				return err
+			}
+			err = c.StartTLS(&tls.Config{ServerName: host, RootCAs: d.lab.Roots()})
+			c.Close()
+			if err != nil {
+				return fmt.Errorf("STARTTLS at %s: %w", host, err)
+			}
+			d.detail("%s at %s: TLS, certificate verified", host, mx.Addr())
+		}
+	}
+	return nil
+}
+
+func (d *demo) confirmed(ctx context.Context) error {
+	d.step("stshost serves the config: certificate, policy, proof, announcement, for each domain.")
+	for _, domain := range []string{demoFirst, demoSecond, demoStory} {
+		s, err := d.awaitConfirmed(ctx, domain, anyStatus)
+		if err != nil {
+			return err
+		}
+		if s.Mode != string(mtasts.ModeTesting) {
+			return fmt.Errorf("%s is in mode %q, want testing: nobody starts with enforce", domain, s.Mode)
+		}
+		d.detail("%-10s  %s, mode %s, fetched back: %s", domain, s.Step, s.Mode, s.Proof)
+	}
+	return nil
+}
+
+func (d *demo) certificate(ctx context.Context) error {
+	host := mtasts.PolicyHost(demoFirst)
+	d.step("The CA issued a certificate for %s, and this server shows it.", host)
+	dialer := tls.Dialer{Config: &tls.Config{ServerName: host, RootCAs: d.lab.Roots()}}
+	conn, err := dialer.DialContext(ctx, "tcp", d.lab.HTTPSAddr)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	cs := conn.(*tls.Conn).ConnectionState()
+	leaf := cs.PeerCertificates[0]
+	d.detail("names %v, issued by %q, valid until %s, %s", leaf.DNSNames, leaf.Issuer.CommonName,
+		leaf.NotAfter.UTC().Format(time.DateOnly), tls.VersionName(cs.Version))
+	if n := d.lab.CA.Orders(host); n != 1 {
+		return fmt.Errorf("the CA counted %d orders for %s, want 1", n, host)
+	}
+	d.detail("the CA counted exactly one order for it")
+	stranger := tls.Dialer{Config: &tls.Config{ServerName: "mta-sts.stranger.test", RootCAs: d.lab.Roots()}}
+	if conn, err := stranger.DialContext(ctx, "tcp", d.lab.HTTPSAddr); err == nil {
+		conn.Close()
+		return errors.New("a host that is not ours got a certificate")
+	}
+	d.detail("a name that is not ours gets no certificate at all")
+	return nil
+}
+
+func (d *demo) policy(ctx context.Context) error {
+	d.step("The policy is served at %s.", mtasts.PolicyURL(demoFirst))
+	s, err := d.client.Domain(ctx, demoFirst)
+	if err != nil {
+		return err
+	}
+	p, err := mtasts.ParsePolicy([]byte(s.Body))
+	if err != nil {
+		return err
+	}
+	d.detail("%s", s.Body)
+	if !p.Covers("mx1.mail.test") || !p.Covers("mx2.mail.test") {
+		return errors.New("the policy does not cover the mail hosts")
+	}
+	return nil
+}
+
+func (d *demo) record(ctx context.Context) error {
+	d.step("Only then was the record pushed to DNS (RFC 2136), and it names exactly this body.")
+	for _, domain := range []string{demoFirst, demoSecond} {
+		s, err := d.client.Domain(ctx, domain)
+		if err != nil {
+			return err
+		}
+		txts := d.lab.DNS.TXT(mtasts.RecordName(domain))
+		rec, err := mtasts.FindRecord(txts)
+		if err != nil || len(txts) != 1 {
+			return fmt.Errorf("DNS has %q at %s: %v", txts, mtasts.RecordName(domain), err)
+		}
+		if !mtasts.Announces(rec.ID, []byte(s.Body)) || rec.ID != s.ID {
+			return fmt.Errorf("the id %s is not of the body served", rec.ID)
+		}
+		d.detail("%s. TXT %q", mtasts.RecordName(domain), txts[0])
+	}
+	return nil
+}
+
+func (d *demo) independent(ctx context.Context) error {
+	d.step("An independent reader (go-mtasts) finds record and policy as a sender does.")
+	for _, domain := range []string{demoFirst, demoSecond, demoStory} {
+		id, policy, err := d.lab.Reader.Fetch(ctx, domain)
+		if err != nil {
+			return err
+		}
+		s, err := d.client.Domain(ctx, domain)
+		if err != nil {
+			return err
+		}
+		if id != s.ID || policy != s.Body {
+			return fmt.Errorf("the reader got id %s and %q for %s", id, policy, domain)
+		}
+		d.detail("%-10s  id %s, %d bytes of policy", domain, id, len(policy))
+	}
+	return nil
+}
+
+func (d *demo) change(ctx context.Context) error {
+	d.step("The policy of %s changes: a second mail host is added to the config.", demoStory)
+	before, err := d.client.Domain(ctx, demoStory)
+	if err != nil {
+		return err
+	}
+	watch := d.watchOrder(ctx, before)
+	if err := d.editConfig(`mx = ["mx1.mail.test"]`, `mx = ["mx1.mail.test", "mx2.mail.test"]`); err != nil {
+		return errors.Join(err, watch())
+	}
+	res, err := d.client.Reload(ctx)
+	if err != nil {
+		return errors.Join(err, watch())
+	}
+	if !slices.Equal(res.Changed, []string{demoStory}) {
+		return errors.Join(fmt.Errorf("the reload changed %v", res.Changed), watch())
+	}
+	after, err := d.awaitConfirmed(ctx, demoStory, func(s server.DomainStatus) bool { return s.ID != before.ID })
+	if err = errors.Join(err, watch()); err != nil {
+		return err
+	}
+	id, policy, err := d.lab.Reader.Fetch(ctx, demoStory)
+	if err != nil {
+		return err
+	}
+	if id != after.ID || !strings.Contains(policy, "mx: mx2.mail.test\r\n") {
+		return fmt.Errorf("the reader got id %s and %q", id, policy)
+	}
+	d.detail("id before  %s\nid now     %s", before.ID, id)
+	d.detail("who looked all the time never saw the new id before the new policy")
+	again, err := d.client.Reload(ctx)
+	if err != nil {
+		return err
+	}
+	if !again.Empty() {
+		return fmt.Errorf("a second reload of the same config changed %+v", again)
+	}
+	d.detail("a second reload of the same config does nothing")
+	return nil
+}
+
+// watchOrder looks at record and policy again and again, as the most eager
+// sender could, and reports whether an id was ever ahead of its body.
+func (d *demo) watchOrder(ctx context.Context, before server.DomainStatus) (stop func() error) {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	var fault error
+	looks := 0
+	wg.Go(func() {
+		for ctx.Err() == nil {
+			id, policy, err := d.lab.Reader.Fetch(ctx, before.Domain)
+			if err != nil {
+				continue // cancelled, or a moment without answer
+			}
+			looks++
+			// The reader asks for the record first and for the policy after.
+			// A policy newer than its id is the right order; the policy of
+			// before under a new id is the wrong one.
+			if id != before.ID && policy == before.Body {
+				fault = fmt.Errorf("saw the new id %s with the old policy", id)
+				return
+			}
+		}
+	})
+	return func() error {
+		cancel()
+		wg.Wait()
+		if fault == nil && looks == 0 {
+			return errors.New("nobody could look at the policy while it changed")
+		}
+		return fault
+	}
+}
+
+func (d *demo) tamper(ctx context.Context) error {
+	name := mtasts.RecordName(demoStory)
+	d.step("Somebody tampers with DNS at %s. stshost repairs it.", name)
+	before, err := d.client.Domain(ctx, demoStory)
+	if err != nil {
+		return err
+	}
+	want := mtasts.Record{ID: before.ID}.String()
+	for _, t := range []struct {
+		what string
+		txts []string
+	}{
+		{"the record is deleted", nil},
+		{"the record gets another id", []string{"v=STSv1; id=20200101000000;"}},
+		{"a second record appears, which switches MTA-STS off", []string{want, "v=STSv1; id=rogue;"}},
+	} {
+		if err := d.setTXT(name, t.txts); err != nil {
+			return err
+		}
+		err := d.await(ctx, "the record is repaired", func() (bool, error) {
+			return slices.Equal(d.lab.DNS.TXT(name), []string{want}), nil
+		})
+		if err != nil {
+			return err
+		}
+		d.detail("%s: repaired, with the same id, for the policy did not change", t.what)
+	}
+	_, err = d.awaitConfirmed(ctx, demoStory, func(s server.DomainStatus) bool { return s.ID == before.ID })
+	return err
+}
+
+func (d *demo) setTXT(name string, txts []string) error {
+	if len(txts) == 0 {
+		return d.lab.DNS.Remove(name, "TXT")
+	}
+	return d.lab.DNS.SetTXT(name, txts...)
+}
