@@ -29,20 +29,23 @@ type header struct {
 	version     int64 // of its schema; 0: none yet
 }
 
-func readHeader(ctx context.Context, c *sql.Conn) (header, error) {
-	var h header
-	if err := c.QueryRowContext(ctx, `PRAGMA application_id`).Scan(&h.application); err != nil {
+// readHeader reads it all at one point in time: another process may be making
+// the database just now.
+func readHeader(ctx context.Context, c *sql.Conn) (h header, err error) {
+	tx, err := c.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
 		return h, err
 	}
-	if err := c.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_schema`).Scan(&h.tables); err != nil {
+	defer tx.Rollback()
+	if err := tx.QueryRowContext(ctx, `PRAGMA application_id`).Scan(&h.application); err != nil {
 		return h, err
 	}
 	var versioned bool
-	err := c.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_schema WHERE name = ?`, goose.DefaultTablename).Scan(&versioned)
-	if err != nil || !versioned {
+	if err := tx.QueryRowContext(ctx, `SELECT count(*), count(*) FILTER (WHERE name = ?) FROM sqlite_schema`,
+		goose.DefaultTablename).Scan(&h.tables, &versioned); err != nil || !versioned {
 		return h, err
 	}
-	err = c.QueryRowContext(ctx, `SELECT coalesce(max(version_id), 0) FROM `+goose.DefaultTablename).Scan(&h.version)
+	err = tx.QueryRowContext(ctx, `SELECT coalesce(max(version_id), 0) FROM `+goose.DefaultTablename).Scan(&h.version)
 	return h, err
 }
 
