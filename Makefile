@@ -1,0 +1,40 @@
+# The steps that .ci/run runs, for a developer's machine.
+
+GO ?= go
+FUZZTIME ?= 10s
+
+.PHONY: all build check format vet staticcheck tidy test fuzz demo
+
+all: build
+
+build:
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o bin/stshost ./cmd/stshost
+
+check: format vet staticcheck tidy test fuzz demo
+
+format:
+	@test -z "$$(gofmt -l .)" || { echo "not gofmt-ed:"; gofmt -l .; exit 1; }
+
+vet:
+	$(GO) vet ./...
+
+staticcheck:
+	$(GO) tool staticcheck ./...
+
+tidy:
+	$(GO) mod tidy -diff
+
+test:
+	$(GO) test -race ./...
+
+# Each fuzz target for FUZZTIME: long enough to run the mutator, not a campaign.
+fuzz:
+	@for pkg in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+			echo "fuzz $$pkg $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+		done; \
+	done
+
+demo:
+	$(GO) run ./cmd/stshost demo --exit
