@@ -30,8 +30,8 @@ type site struct {
 
 // record is one TXT record as a provider holds it.
 type record struct {
-	text     string // strings joined, as bytes
-	raw      string // RDATA in the provider's own notation, to name this very record
+	text     string        // strings joined, as bytes
+	raw      string        // RDATA in the provider's own notation, to name this very record
 	ttl      time.Duration // 0: unknown
 	disabled bool          // held by the provider and not shown in the DNS
 }

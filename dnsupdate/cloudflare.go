@@ -32,10 +32,10 @@ type cloudflare struct {
 	http      *cloudflareHTTP
 	zoneToken string // "" uses the API token
 	apiToken  string
-	module    *libcloudflare.Provider
 
-	mu    sync.Mutex
-	zones map[string]string // apex with dot → zone id
+	mu     sync.Mutex
+	module *libcloudflare.Provider // remembers zone ids of its own
+	zones  map[string]string       // apex with dot → zone id
 }
 
 func openCloudflare(settings map[string]string, env environment) (client, error) {
@@ -50,7 +50,7 @@ func openCloudflare(settings map[string]string, env environment) (client, error)
 			return nil, fmt.Errorf("%s contains blanks or other characters that no token has; was more than the token copied?", key)
 		}
 	}
-	c.module = &libcloudflare.Provider{APIToken: c.apiToken, ZoneToken: c.zoneToken, HTTPClient: c.http}
+	c.module = c.newModule()
 	return c, nil
 }
 
@@ -70,7 +70,7 @@ func (c *cloudflare) read(ctx context.Context, at site) ([]record, error) {
 	var found []cloudflareRecord
 	query := url.Values{"name": {trimDot(at.name)}, "per_page": {"100"}}
 	if err := c.get(ctx, c.apiToken, "/zones/"+url.PathEscape(id)+"/dns_records?"+query.Encode(), &found); err != nil {
-		c.forget(at.zone) // the zone may have been deleted and made again under another id
+		c.forget() // the zone may have been deleted and made again under another id
 		return nil, fmt.Errorf("read the records of %s: %w", trimDot(at.name), err)
 	}
 	var records []record
@@ -95,7 +95,10 @@ func (c *cloudflare) read(ctx context.Context, at site) ([]record, error) {
 
 func (c *cloudflare) write(ctx context.Context, at site, e edit) error {
 	at.ttl = max(at.ttl, cloudflareMinTTL)
-	return writeLibdns(ctx, c.module, at, e)
+	c.mu.Lock()
+	module := c.module
+	c.mu.Unlock()
+	return writeLibdns(ctx, module, at, e)
 }
 
 // zoneID looks the zone up once and keeps its id.
@@ -118,7 +121,7 @@ func (c *cloudflare) zoneID(ctx context.Context, at site) (string, error) {
 		return "", fmt.Errorf("look up zone %s: %w", trimDot(at.zone), err)
 	}
 	if len(zones) != 1 {
-		return "", fmt.Errorf("Cloudflare shows this token %d zones named %s; "+
+		return "", fmt.Errorf("the Cloudflare API shows this token %d zones named %s; "+
 			"is the zone in this account, and does the token have Zone:Read for it? Another `zone` can be named in the config", len(zones), trimDot(at.zone))
 	}
 	c.mu.Lock()
@@ -127,10 +130,16 @@ func (c *cloudflare) zoneID(ctx context.Context, at site) (string, error) {
 	return zones[0].ID, nil
 }
 
-func (c *cloudflare) forget(zone string) {
+func (c *cloudflare) newModule() *libcloudflare.Provider {
+	return &libcloudflare.Provider{APIToken: c.apiToken, ZoneToken: c.zoneToken, HTTPClient: c.http}
+}
+
+// forget drops every zone id that was learnt, the module's too.
+func (c *cloudflare) forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.zones, zone)
+	clear(c.zones)
+	c.module = c.newModule()
 }
 
 // get reads one result of the API.

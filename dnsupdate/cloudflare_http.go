@@ -185,13 +185,13 @@ func cloudflareProblem(status int, body []byte) error {
 	}
 	switch {
 	case status == http.StatusUnauthorized, hasCode(answer.Errors, 1000, 6003, 6111, 9109):
-		return fmt.Errorf("Cloudflare does not accept the token (%d: %s); check api_token and zone_token: an API token, not expired, not revoked, usable from this address", status, text)
+		return fmt.Errorf("the Cloudflare API does not accept the token (%d: %s); check api_token and zone_token: an API token, not expired, not revoked, usable from this address", status, text)
 	case status == http.StatusForbidden, hasCode(answer.Errors, 10000):
-		return fmt.Errorf("Cloudflare does not let the token do this (%d: %s); give it Zone:Read and DNS:Edit on the zone", status, text)
+		return fmt.Errorf("the Cloudflare API does not let the token do this (%d: %s); give it Zone:Read and DNS:Edit on the zone", status, text)
 	case status >= 500:
 		return fmt.Errorf("the Cloudflare API is in trouble (%d: %s)", status, text)
 	}
-	return fmt.Errorf("Cloudflare reports a failure (%d: %s)", status, text)
+	return fmt.Errorf("the Cloudflare API reports a failure (%d: %s)", status, text)
 }
 
 func hasCode(errs []cloudflareError, codes ...int) bool {
