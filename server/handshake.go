@@ -136,7 +136,14 @@ func (s *Server) tlsConfig() *tls.Config {
 			}
 			return nil, nil
 		},
-		GetCertificate: s.cfg.GetCertificate,
+		// Neither a certificate nor an error makes crypto/tls send the alert
+		// unrecognized_name (RFC 6066 §3).
+		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			if !s.known(strings.ToLower(hello.ServerName)) {
+				return nil, nil
+			}
+			return s.cfg.GetCertificate(hello)
+		},
 	}
 }
 

@@ -3,6 +3,7 @@ package server
 import (
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 
 	"github.com/go-chi/chi/v5"
@@ -64,6 +65,8 @@ func (s *Server) redirect(w http.ResponseWriter, r *http.Request) {
 	if s.cfg.HTTPSPort != 443 {
 		host = net.JoinHostPort(host, strconv.Itoa(s.cfg.HTTPSPort))
 	}
-	w.Header().Set("Location", "https://"+host+r.URL.RequestURI())
+	// Not RequestURI: what a client writes in absolute form may end in another host.
+	target := url.URL{Scheme: "https", Host: host, Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery}
+	w.Header().Set("Location", target.String())
 	w.WriteHeader(http.StatusPermanentRedirect)
 }

@@ -23,8 +23,8 @@ type Config struct {
 	// hosts. It is asked for every request and must be cheap. nil: Policies.Known.
 	Known func(host string) bool
 	// GetCertificate finds the certificate of a known host, or the challenge
-	// certificate for a tls-alpn-01 validation. An error ends the handshake with
-	// an alert. Required for ServeHTTPS.
+	// certificate for a tls-alpn-01 validation; it is asked for known hosts only.
+	// An error ends the handshake with an alert. Required for ServeHTTPS.
 	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	// HTTP01 finds the key authorization of a live http-01 challenge (RFC 8555
 	// §8.3). It is asked for known hosts only. nil: there are none.
