@@ -19,7 +19,7 @@ func nearest(word string, candidates []string) string {
 	for _, c := range slices.Sorted(slices.Values(candidates)) {
 		d := distance(word, strings.ReplaceAll(strings.ToLower(c), "-", "_"))
 		// A third of the letters wrong is a typing error; more is another word.
-		if d <= (len(c)+2)/3 && (best == "" || d < bestDist) {
+		if d <= max(1, len(c)/3) && (best == "" || d < bestDist) {
 			best, bestDist = c, d
 		}
 	}

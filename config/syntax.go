@@ -107,7 +107,7 @@ func syntaxError(file string, te *tomlError) Error {
 var syntaxClasses = []struct{ contains, what, remedy string }{
 	{"nested more than", "values are nested too deep", "no setting needs more than a list in a table; check the brackets"},
 	{"strings cannot contain newlines", "a string is not closed on its line", "end it with the quote that began it"},
-	{`expected '"'`, "a string is not closed", "end it with the quote that began it"},
+	{`expected '"`, "a string is not closed", "end it with the quote that began it"},
 	{`expected "'`, "a string is not closed", "end it with the quote that began it"},
 	{"NULL bytes", "the file is not UTF-8 text", "save it as UTF-8"},
 	{"UTF-8", "the file is not UTF-8 text", "save it as UTF-8"},

@@ -1,0 +1,372 @@
+package config_test
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/stshost/stshost/config"
+	"github.com/stshost/stshost/mtasts"
+)
+
+// providers stands in for the registry of DNS providers.
+func providers() map[string][]config.Setting {
+	return map[string][]config.Setting{
+		"cloudflare": {
+			{Key: "api_token", Required: true, Secret: true, Doc: "token with Zone:Read and DNS:Edit"},
+			{Key: "zone_token", Secret: true},
+		},
+		"rfc2136": {
+			{Key: "server", Required: true},
+			{Key: "key_name", Required: true},
+			{Key: "key_algorithm"},
+			{Key: "key_secret", Required: true, Secret: true},
+		},
+		"powerdns": {
+			{Key: "server_url", Required: true},
+			{Key: "server_id"},
+			{Key: "api_key", Required: true, Secret: true},
+		},
+		"print": nil,
+	}
+}
+
+func options(env map[string]string) config.Options {
+	return config.Options{
+		Providers: providers(),
+		Getenv:    func(name string) string { return env[name] },
+	}
+}
+
+// write puts files into a new directory and returns the path of main.toml.
+func write(t testing.TB, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return filepath.Join(dir, "main.toml")
+}
+
+// load reads main, which must be right.
+func load(t testing.TB, files map[string]string, env map[string]string) *config.Config {
+	t.Helper()
+	cfg, err := config.Load(write(t, files), options(env))
+	if err != nil {
+		t.Fatalf("Load:\n%v", err)
+	}
+	return cfg
+}
+
+// faults reads main and returns its errors, one a line, with bare file names.
+func faults(t testing.TB, files map[string]string, env map[string]string) []string {
+	t.Helper()
+	path := write(t, files)
+	cfg, err := config.Load(path, options(env))
+	if err == nil {
+		return nil
+	}
+	if cfg != nil {
+		t.Error("Load returned a config together with an error")
+	}
+	if _, ok := err.(config.Errors); !ok {
+		t.Fatalf("Load returned a %T", err)
+	}
+	text := strings.ReplaceAll(err.Error(), filepath.Dir(path)+"/", "")
+	return strings.Split(text, "\n")
+}
+
+const terms = "[acme]\naccept_terms = true\n"
+
+func TestDefaults(t *testing.T) {
+	path := write(t, map[string]string{"main.toml": terms + `
+[[domain]]
+name = "Example.COM."
+mx = ["MX1.example.com"]
+`})
+	got, err := config.Load(path, options(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &config.Config{
+		File:   path,
+		Files:  []string{path},
+		Listen: config.Listen{HTTPS: ":443", HTTP: ":80", Admin: "unix:/run/stshost/admin.sock", MaxConnections: 4096},
+		Store:  config.Store{Path: "/var/lib/stshost/stshost.db"},
+		ACME: config.ACME{
+			Directory: "https://acme-v02.api.letsencrypt.org/directory", AcceptTerms: true,
+			Workers: 4, OrdersPer3Hours: 300,
+		},
+		DNS:     map[string]config.DNSAccount{"print": {Name: "print", Provider: "print", Settings: map[string]string{}}},
+		Net:     config.Net{DNSPort: 53, HTTPSPort: 443, HTTPPort: 80, SMTPPort: 25},
+		Watch:   config.Watch{Interval: time.Hour, Workers: 8},
+		Records: config.Records{TTL: 300 * time.Second},
+		Domains: []config.Domain{{
+			Name: "example.com", Account: "print", MX: []string{"mx1.example.com"},
+			MaxAge: 7 * 24 * time.Hour, At: config.Pos{File: path, Line: 4},
+		}},
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	if !got.Domains[0].Managed() {
+		t.Error("a domain without mode is not managed")
+	}
+}
+
+func TestEverySetting(t *testing.T) {
+	path := write(t, map[string]string{
+		"ca.pem": testCA,
+		"main.toml": `
+[listen]
+https = "192.0.2.1:8443"
+http = ""
+admin = "unix:run/admin.sock"
+max_connections = 10
+[store]
+url = "sqlite:state/db"
+[acme]
+directory = "http://127.0.0.1:14000/dir"
+email = "hostmaster@example.com"
+accept_terms = true
+roots_file = "ca.pem"
+workers = 2
+orders_per_3h = 20
+[dns.knot]
+provider = "rfc2136"
+server = "127.0.0.1:53"
+key_name = "k"
+key_secret = "c2VjcmV0"
+[net]
+resolver = ["127.0.0.1:5353", "192.0.2.2", "2001:db8::1", "[2001:db8::2]:54", "resolver.example"]
+dns_port = 5301
+https_port = 8443
+http_port = 8080
+smtp_port = 2525
+roots_file = "ca.pem"
+[prove]
+via = "127.0.0.1:8443"
+[watch]
+interval = "90s"
+workers = 3
+[records]
+addresses = ["192.0.2.1", "2001:db8::1"]
+ttl = "5m"
+[defaults]
+dns = "knot"
+max_age = 86400
+[profile.office]
+mx = ["mx.example.net"]
+mode = "enforce"
+max_age = "4w"
+[[domain]]
+name = "a.example"
+zone = "a.example"
+mx = ["mx1.a.example", "mx2.a.example"]
+mode = "testing"
+[[domain]]
+name = "b.example"
+profile = "office"
+dns = "print"
+[[domain]]
+name = "c.example"
+mode = "none"
+`})
+	got, err := config.Load(path, options(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Dir(path)
+	ca := filepath.Join(dir, "ca.pem")
+	at := func(line int) config.Pos { return config.Pos{File: path, Line: line} }
+	const day = 24 * time.Hour
+	want := &config.Config{
+		File:   path,
+		Files:  []string{path},
+		Listen: config.Listen{HTTPS: "192.0.2.1:8443", Admin: "unix:" + filepath.Join(dir, "run/admin.sock"), MaxConnections: 10},
+		Store:  config.Store{Path: filepath.Join(dir, "state/db")},
+		ACME: config.ACME{
+			Directory: "http://127.0.0.1:14000/dir", Email: "hostmaster@example.com", AcceptTerms: true,
+			RootsFile: ca, Workers: 2, OrdersPer3Hours: 20,
+		},
+		DNS: map[string]config.DNSAccount{
+			"print": {Name: "print", Provider: "print", Settings: map[string]string{}},
+			"knot": {
+				Name: "knot", Provider: "rfc2136", At: at(16),
+				Settings: map[string]string{"server": "127.0.0.1:53", "key_name": "k", "key_secret": "c2VjcmV0"},
+			},
+		},
+		Net: config.Net{
+			Resolver:  []string{"127.0.0.1:5353", "192.0.2.2:53", "[2001:db8::1]:53", "[2001:db8::2]:54", "resolver.example:53"},
+			RootsFile: ca, DNSPort: 5301, HTTPSPort: 8443, HTTPPort: 8080, SMTPPort: 2525,
+		},
+		Prove: config.Prove{Via: "127.0.0.1:8443"},
+		Watch: config.Watch{Interval: 90 * time.Second, Workers: 3},
+		Records: config.Records{
+			Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")},
+			TTL:       5 * time.Minute,
+		},
+		Domains: []config.Domain{
+			{
+				Name: "a.example", Account: "knot", Zone: "a.example.", MX: []string{"mx1.a.example", "mx2.a.example"},
+				MaxAge: day, Mode: mtasts.ModeTesting, At: at(43), ModeAt: at(47),
+			},
+			{
+				Name: "b.example", Account: "print", MX: []string{"mx.example.net"}, MaxAge: 28 * day,
+				Mode: mtasts.ModeEnforce, Profile: "office", At: at(48), ModeAt: at(41),
+			},
+			{Name: "c.example", Account: "knot", MaxAge: day, Mode: mtasts.ModeNone, At: at(52), ModeAt: at(54)},
+		},
+	}
+	if d := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{})); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestInclude(t *testing.T) {
+	cfg := load(t, map[string]string{
+		"main.toml":       "include = [\"sub/*.toml\", \"sub/b.toml\", \"extra/x.toml\", \"later/*.toml\"]\n" + terms,
+		"sub/b.toml":      "[[domain]]\nname = \"b.example\"\nprofile = \"shared\"\n",
+		"sub/a.toml":      "[[domain]]\nname = \"a.example\"\nmx = [\"mx.a.example\"]\n",
+		"sub/.lock.toml":  "not a config",
+		"sub/readme.txt":  "nor this",
+		"extra/x.toml":    "[profile.shared]\nmx = [\"mx.shared.example\"]\nmax_age = \"2d\"\n",
+		"unrelated.toml":  "nor this",
+		"sub/deeper/c.md": "nor this",
+	}, nil)
+	dir := filepath.Dir(cfg.File)
+	var files, domains []string
+	for _, f := range cfg.Files {
+		files = append(files, strings.TrimPrefix(f, dir+"/"))
+	}
+	for _, d := range cfg.Domains {
+		domains = append(domains, d.Name+" "+d.MX[0]+" "+d.MaxAge.String()+" "+strings.TrimPrefix(d.At.String(), dir+"/"))
+	}
+	if d := cmp.Diff([]string{"main.toml", "sub/a.toml", "sub/b.toml", "extra/x.toml"}, files); d != "" {
+		t.Error(d)
+	}
+	if d := cmp.Diff([]string{
+		"a.example mx.a.example 168h0m0s sub/a.toml:1",
+		"b.example mx.shared.example 48h0m0s sub/b.toml:1",
+	}, domains); d != "" {
+		t.Error(d)
+	}
+}
+
+// The directory of a config is no pattern, whatever its name.
+func TestIncludeBesideOddDirectory(t *testing.T) {
+	path := write(t, map[string]string{
+		`[a]*\/main.toml`:    "include = [\"d/*.toml\"]\n" + terms,
+		`[a]*\/d/x.toml`:     "[[domain]]\nname = \"x.example\"\nmx = [\"mx.x.example\"]\n",
+		"main.toml":          "",
+		`other/d/never.toml`: "x",
+	})
+	cfg, err := config.Load(filepath.Join(filepath.Dir(path), `[a]*\/main.toml`), options(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(cfg.Domains) != 1 {
+		t.Errorf("%d domains, want 1", len(cfg.Domains))
+	}
+}
+
+func TestPrecedence(t *testing.T) {
+	const accounts = "[dns.one]\nprovider = \"print\"\n"
+	const two = accounts + "[dns.two]\nprovider = \"print\"\n"
+	tests := []struct {
+		name, text   string
+		account, mx  string
+		maxAge       time.Duration
+		mode         mtasts.Mode
+		warns        string // "" is no warning
+		profile      string
+		modePosition string
+	}{
+		{
+			name:    "the only account",
+			text:    accounts + "[[domain]]\nname = \"a.example\"\nmx = [\"m.example\"]\n",
+			account: "one", mx: "m.example", maxAge: 168 * time.Hour,
+		},
+		{
+			name:    "two accounts, none chosen",
+			text:    two + "[[domain]]\nname = \"a.example\"\nmx = [\"m.example\"]\n",
+			account: "print", mx: "m.example", maxAge: 168 * time.Hour, warns: "several DNS accounts",
+		},
+		{
+			name:    "defaults",
+			text:    two + "[defaults]\ndns = \"two\"\nmx = [\"d.example\"]\nmax_age = \"2d\"\n[[domain]]\nname = \"a.example\"\n",
+			account: "two", mx: "d.example", maxAge: 48 * time.Hour,
+		},
+		{
+			name: "default profile over defaults",
+			text: two + "[defaults]\ndns = \"two\"\nmx = [\"d.example\"]\nmax_age = \"2d\"\nprofile = \"p\"\n" +
+				"[profile.p]\ndns = \"one\"\nmx = [\"p.example\"]\nmax_age = \"3d\"\nmode = \"testing\"\n[[domain]]\nname = \"a.example\"\n",
+			account: "one", mx: "p.example", maxAge: 72 * time.Hour, mode: "testing", profile: "p", modePosition: "main.toml:16",
+		},
+		{
+			name: "domain over profile",
+			text: two + "[profile.p]\ndns = \"one\"\nmx = [\"p.example\"]\nmax_age = \"3d\"\nmode = \"testing\"\n" +
+				"[[domain]]\nname = \"a.example\"\nprofile = \"p\"\ndns = \"two\"\nmx = [\"m.example\"]\nmax_age = \"4d\"\nmode = \"enforce\"\n",
+			account: "two", mx: "m.example", maxAge: 96 * time.Hour, mode: "enforce", profile: "p", modePosition: "main.toml:18",
+		},
+		{
+			name:    "no profile by choice",
+			text:    "[defaults]\nprofile = \"p\"\n[profile.p]\nmax_age = \"3d\"\n[[domain]]\nname = \"a.example\"\nprofile = \"\"\nmx = [\"m.example\"]\n",
+			account: "print", mx: "m.example", maxAge: 168 * time.Hour,
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			cfg := load(t, map[string]string{"main.toml": terms + tt.text}, nil)
+			d := cfg.Domains[0]
+			if d.Account != tt.account || d.MX[0] != tt.mx || d.MaxAge != tt.maxAge || d.Mode != tt.mode || d.Profile != tt.profile {
+				t.Errorf("got %+v", d)
+			}
+			if tt.modePosition != "" && filepath.Base(d.ModeAt.String()) != tt.modePosition {
+				t.Errorf("mode is pinned at %s, want %s", d.ModeAt, tt.modePosition)
+			}
+			checkWarnings(t, cfg, tt.warns)
+		})
+	}
+}
+
+// checkWarnings wants one warning that contains want, or none if want is "".
+func checkWarnings(t *testing.T, cfg *config.Config, want string) {
+	t.Helper()
+	switch {
+	case want == "" && len(cfg.Warnings) > 0:
+		t.Errorf("unexpected warnings:\n%v", config.Errors(cfg.Warnings))
+	case want != "" && (len(cfg.Warnings) != 1 || !strings.Contains(cfg.Warnings[0].Error(), want)):
+		t.Errorf("warnings:\n%v\nwant one with %q", config.Errors(cfg.Warnings), want)
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	tests := []struct{ name, text, want string }{
+		{"wildcard", "[[domain]]\nname = \"a.example\"\nmx = [\n\"*.m.example\"]\n", `main.toml:6: mx in [[domain]] has "*.m.example"`},
+		{"same mx twice", "[[domain]]\nname = \"a.example\"\nmx = [\"m.example\", \"M.example\"]\n", `has "m.example" twice; write it once`},
+		{"short max_age in enforce", "[[domain]]\nname = \"a.example\"\nmx = [\"m.example\"]\nmode = \"enforce\"\nmax_age = 86399\n", "main.toml:7: a.example enforces with a max_age of less than a day"},
+		{"short max_age in a profile, once", "[profile.p]\nmode = \"enforce\"\nmax_age = \"1h\"\nmx = [\"m.example\"]\n[defaults]\nprofile = \"p\"\n[[domain]]\nname = \"a.example\"\n[[domain]]\nname = \"b.example\"\n", "main.toml:5: "},
+		{"a day is enough", "[[domain]]\nname = \"a.example\"\nmx = [\"m.example\"]\nmode = \"enforce\"\nmax_age = 86400\n", ""},
+		{"short max_age in testing", "[[domain]]\nname = \"a.example\"\nmx = [\"m.example\"]\nmode = \"testing\"\nmax_age = 60\n", ""},
+		{"policy host as domain", "[[domain]]\nname = \"mta-sts.a.example\"\nmx = [\"m.example\"]\n", `write name = "a.example"`},
+		{"no domain", "", "there is no domain yet"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			checkWarnings(t, load(t, map[string]string{"main.toml": terms + tt.text}, nil), tt.want)
+		})
+	}
+}

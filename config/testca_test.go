@@ -1,0 +1,15 @@
+package config_test
+
+// testCA is a certificate that vouches for nothing: its key was not kept.
+const testCA = `-----BEGIN CERTIFICATE-----
+MIIBhjCCASugAwIBAgIUW1NCRcUL5qIEyjRvcVco724kRUowCgYIKoZIzj0EAwIw
+FzEVMBMGA1UEAwwMc3RzaG9zdCB0ZXN0MCAXDTI2MTEyMzE0MTU1NloYDzIxMjYx
+MDMwMTQxNTU2WjAXMRUwEwYDVQQDDAxzdHNob3N0IHRlc3QwWTATBgcqhkjOPQIB
+BggqhkjOPQMBBwNCAAQWVACnzOe+t4wj/rYHVWytKUAHoxg9I6VGkE78T5KijTUa
+HBfP5e/LbhhfRTymZfcrWN8av1uyNOyzrhNBlgwNo1MwUTAdBgNVHQ4EFgQU9idS
+dlmmPjliau/lQfj6aCRjUigwHwYDVR0jBBgwFoAU9idSdlmmPjliau/lQfj6aCRj
+UigwDwYDVR0TAQH/BAUwAwEB/zAKBggqhkjOPQQDAgNJADBGAiEA51b40iNu08I6
+LRGTHwpKtfJTZ5mI+Wi+T6K2AE7Jc9ICIQD+YNsrwBq989cQBUqDV8f1jWgy8zbZ
+NMbcy9qWwUHlug==
+-----END CERTIFICATE-----
+`
