@@ -138,6 +138,19 @@ func (s *Server) TXT(t testing.TB, name string) [][]string {
 	return out
 }
 
+// Serial returns the serial number of a zone's SOA, which grows with every
+// change.
+func (s *Server) Serial(t testing.TB, zone string) uint32 {
+	t.Helper()
+	m := new(dns.Msg)
+	m.SetQuestion(dns.Fqdn(zone), dns.TypeSOA)
+	r, _, err := (&dns.Client{Net: "tcp", Timeout: 5 * time.Second}).Exchange(m, s.Addr)
+	if err != nil || len(r.Answer) == 0 {
+		t.Fatalf("ask %s for the SOA of %s: %v", s.Kind, zone, err)
+	}
+	return r.Answer[0].(*dns.SOA).Serial
+}
+
 // Stop ends the server before the test ends, so that it can be missed.
 func (s *Server) Stop() { s.process.stop() }
 
