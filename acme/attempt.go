@@ -133,9 +133,17 @@ func (i *Issuer) withoutAccount(stop context.Context, began time.Time, err error
 		i.pause.outage(began, i.now(), err.Error())
 		return outcome{verdict: unavailable, problem: err.Error()}
 	}
-	problem := fmt.Sprintf("the CA at %s cannot be reached: %s", i.cfg.Directory, clean(err.Error()))
+	problem := i.unreachable(err)
 	i.pause.outage(began, i.now(), problem)
 	return outcome{verdict: unavailable, problem: problem}
+}
+
+// unreachable says that a request to the CA got no answer.
+func (i *Issuer) unreachable(err error) string {
+	if timeout := (interface{ Timeout() bool })(nil); errors.As(err, &timeout) && timeout.Timeout() {
+		return fmt.Sprintf("the CA at %s did not answer in time", i.cfg.Directory)
+	}
+	return fmt.Sprintf("the CA at %s cannot be reached: %s", i.cfg.Directory, clean(err.Error()))
 }
 
 // judge decides what came of an attempt.
@@ -177,7 +185,7 @@ func (i *Issuer) judgeFailure(job state.CertJob, began time.Time, seen sighting,
 	case seen.problem != nil:
 		out.problem = seen.problem.String()
 	case seen.err != nil:
-		out.problem = fmt.Sprintf("the CA at %s cannot be reached: %s", i.cfg.Directory, clean(seen.err.Error()))
+		out.problem = i.unreachable(seen.err)
 	case errors.Is(err, context.DeadlineExceeded):
 		out.problem = "the CA did not finish the order in " + attemptTimeout.String()
 	default:

@@ -14,8 +14,9 @@ import (
 )
 
 const (
-	maxBody     = 1 << 20          // of a response, in bytes
-	pollDefault = time.Second      // between looks at an order when the CA says nothing
+	maxBody     = 1 << 20     // of a response, in bytes
+	pollDefault = time.Second // between looks at an order when the CA says nothing
+	pollMin     = 50 * time.Millisecond
 	pollMax     = 10 * time.Second // whatever the CA says
 )
 
@@ -167,7 +168,7 @@ func (t *orderTransport) pace(url string, res *http.Response) {
 	if d == 0 {
 		d = pollDefault
 		if at, ok := retryAfter(res.Header, t.now()); ok {
-			d = min(max(at.Sub(t.now()), pollDefault), pollMax)
+			d = min(max(at.Sub(t.now()), pollMin), pollMax)
 		}
 	}
 	t.notUntil[url] = time.Now().Add(d)

@@ -1,0 +1,183 @@
+package acme_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stshost/stshost/acme"
+	"github.com/stshost/stshost/internal/state"
+)
+
+// A restart does not shorten a backoff.
+func TestRestartKeepsBackoff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, host)
+		r.ca.invalid[host] = []string{acme.TLSALPN01, acme.HTTP01}
+		r.start()
+		r.request(host)
+		after(2 * time.Minute) // two attempts
+		job := r.store.job(host)
+		for range 5 {
+			r.stop()
+			r.newCertificates(host)
+			r.start()
+			r.request(host)
+			after(time.Minute)
+		}
+		r.wantOrders(host, 2)
+		if again := r.store.job(host); again != job {
+			t.Errorf("job %+v became %+v", job, again)
+		}
+		after(6 * time.Minute)
+		r.wantOrders(host, 3)
+		r.stop()
+	})
+}
+
+// A process killed with an order open goes on at once; one that is killed
+// again and again does not order again and again.
+func TestKilledWithOrderOpen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, host)
+		killed := state.CertJob{Host: host, Due: time.Now(), LastAttempt: time.Now(), Challenge: acme.TLSALPN01, Running: true}
+		r.store.jobs[host] = killed
+		hold := make(chan struct{})
+		r.ca.hold = hold
+		r.cfg.ShutdownGrace = time.Nanosecond // as good as a kill
+		r.start()
+		after(10 * time.Second)
+		r.wantOrders(host, 1)
+		r.stop()
+
+		r.start()
+		after(30 * time.Second)
+		r.wantOrders(host, 1)
+		if status := r.status(host); !status.Pending || !strings.Contains(status.Problem, "stopped while an order was open") {
+			t.Errorf("status %+v", status)
+		}
+		r.ca.set(func() { r.ca.hold = nil })
+		after(time.Minute)
+		r.wantOrders(host, 2)
+		if !r.status(host).Valid(time.Now()) {
+			t.Errorf("status %+v", r.status(host))
+		}
+		r.stop()
+		close(hold)
+	})
+}
+
+// A clean stop lets an open order finish, if that is soon.
+func TestStopFinishesOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, host, other)
+		hold := make(chan struct{})
+		r.ca.hold = hold
+		r.cfg.Workers = 1
+		r.start()
+		r.request(host)
+		r.request(other)
+		after(time.Second)
+		began := time.Now()
+		time.AfterFunc(time.Second, func() { close(hold) })
+		r.stop()
+		if d := time.Since(began); d < time.Second || d > 4*time.Second {
+			t.Errorf("the stop took %s", d)
+		}
+		r.wantOrders(host, 1)
+		r.wantOrders(other, 0)
+		if cert := r.store.certs[host]; cert.Host == "" {
+			t.Errorf("the order was abandoned; job %+v", r.store.job(host))
+		}
+	})
+}
+
+// A clean stop does not wait for an order that hangs, nor for a CA that hangs
+// before there is an order; then it costs nothing.
+func TestStopAbandons(t *testing.T) {
+	for _, where := range []string{"order", "directory"} {
+		t.Run(where, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, host)
+				hold := make(chan struct{})
+				defer close(hold)
+				if where == "order" {
+					r.ca.hold = hold
+				} else {
+					r.cfg.HTTPClient.Transport = hangTransport{}
+				}
+				r.start()
+				r.request(host)
+				after(time.Second)
+				began := time.Now()
+				r.stop()
+				if d := time.Since(began); d > 5*time.Second || where == "directory" && d > time.Second {
+					t.Errorf("the stop took %s", d)
+				}
+				job := r.store.job(host)
+				if job.Running || job.Attempts != 0 || job.Due.After(time.Now()) {
+					t.Errorf("job %+v", job)
+				}
+				if (job.Problem != "") != (where == "order") {
+					t.Errorf("problem %q", job.Problem)
+				}
+			})
+		})
+	}
+}
+
+// 2,000 certificates that fell due while the process was down do not start
+// more orders at a time than there are workers, and go by their expiry.
+func TestManyDueAtStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n, workers = 2000, 3
+		var hosts []string
+		r := newRig(t)
+		for k := range n {
+			h := fmt.Sprintf("mta-sts.h%04d.example", k)
+			hosts = append(hosts, h)
+			r.store.jobs[h] = state.CertJob{
+				Host: h, Due: time.Now().Add(-time.Hour), Challenge: acme.TLSALPN01,
+				NotAfter: time.Now().Add(time.Duration(k*7919%n) * time.Hour),
+			}
+		}
+		r.know(hosts...)
+		r.cfg.Workers, r.cfg.OrdersPer3Hours = workers, 10*n
+		r.ca.ordered = make(chan string, n)
+		hold := make(chan struct{})
+		r.ca.hold = hold
+		r.start()
+		after(20 * time.Second)
+		if r.ca.total() != workers || r.issuer.Stats().Running != workers {
+			t.Errorf("%d orders, %d attempts at once; %d workers", r.ca.total(), r.issuer.Stats().Running, workers)
+		}
+		r.ca.set(func() { r.ca.hold = nil })
+		close(hold)
+		after(2 * time.Hour)
+		r.stop()
+		if r.ca.peak > workers || r.ca.total() != n {
+			t.Errorf("%d orders, %d at once; want %d by %d workers", r.ca.total(), r.ca.peak, n, workers)
+		}
+		close(r.ca.ordered)
+		k := 0
+		for h := range r.ca.ordered {
+			var number int
+			fmt.Sscanf(h, "mta-sts.h%d.", &number)
+			if expiry := number * 7919 % n; expiry < k-2*workers || expiry > k+2*workers {
+				t.Fatalf("order %d was for expiry %d", k, expiry)
+			}
+			k++
+		}
+	})
+}
+
+// hangTransport never answers.
+type hangTransport struct{}
+
+func (hangTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	<-req.Context().Done()
+	return nil, req.Context().Err()
+}
