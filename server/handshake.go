@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -172,8 +173,10 @@ func handshakeReason(err error) string {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
 		return "the handshake took longer than " + handshakeTimeout.String()
-	case errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrClosedPipe), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return "the client closed the connection during the handshake"
+	case errors.Is(err, net.ErrClosed):
+		return "the connection was closed to make room for others"
 	case errors.As(err, &op) && op.Op == "remote error": // an alert, as crypto/tls reports it
 		return "the client refused: " + op.Err.Error()
 	}

@@ -6,12 +6,16 @@ import (
 )
 
 // FormatZone writes records as lines of a zone file (RFC 1035 §5.1), each with
-// its purpose as a comment.
+// its purpose as a comment. A record without data is a comment too.
 func FormatZone(records []DNSRecord) string {
 	var b strings.Builder
 	for _, r := range records {
 		if r.Purpose != "" {
 			fmt.Fprintf(&b, "; %s\n", strings.ReplaceAll(r.Purpose, "\n", " "))
+		}
+		if r.Data == "" {
+			fmt.Fprintf(&b, "; %s. IN %s is not known yet\n", r.Name, r.Type)
+			continue
 		}
 		fmt.Fprintf(&b, "%s. %d IN %s %s\n", r.Name, r.TTL, r.Type, zoneData(r))
 	}
