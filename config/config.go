@@ -106,7 +106,7 @@ type Domain struct {
 	Zone    string        // apex of the DNS zone with trailing dot; "" finds it by SOA
 	MX      []string      // canonical MX patterns; never empty unless Mode is none
 	MaxAge  time.Duration // whole seconds; default 7 d
-	Mode    mtasts.Mode   // "" is managed: `stshost rollout` moves it
+	Mode    mtasts.Mode   // "" is managed: stshost decides, see Managed
 	Profile string        // the profile that filled in what the domain left out; "" is none
 	At      Pos           // the [[domain]] header
 	ModeAt  Pos           // where Mode was pinned; zero when managed

@@ -65,7 +65,7 @@ func Init(o InitOptions) ([]byte, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, initHead, quote(o.Email))
 	b.WriteString(initAccount(o.Provider, settings, domain))
-	fmt.Fprintf(&b, initDomain, quote(domain), mxNote, quoteList(mx), domain)
+	fmt.Fprintf(&b, initDomain, quote(domain), mxNote, quoteList(mx))
 	return []byte(b.String()), nil
 }
 
@@ -97,9 +97,9 @@ name = %s
 mx = %s
 dns = "main"
 max_age = "7d"                          # how long senders keep the policy
-# Without mode the policy starts in testing, which delays no mail;
-# ` + "`stshost rollout %s`" + ` takes it to enforce.
-# mode = "testing"
+# Without mode the policy starts in testing, which delays no mail, or with the
+# policy that the domain has already. Enforce once testing shows no failures.
+# mode = "enforce"
 `
 
 // initAccount writes [dns.main] with what the provider needs.
@@ -136,7 +136,7 @@ func initAccount(provider string, settings []Setting, domain string) string {
 // sample is a value to begin with for a setting that is not secret.
 func sample(key, domain string) string {
 	switch {
-	case strings.Contains(key, "algorithm"):
+	case strings.Contains(key, "alg"):
 		return "hmac-sha256"
 	case strings.Contains(key, "url"):
 		return "http://127.0.0.1:8081"

@@ -25,11 +25,11 @@ func providers() map[string][]config.Setting {
 		"rfc2136": {
 			{Key: "server", Required: true},
 			{Key: "key_name", Required: true},
-			{Key: "key_algorithm"},
-			{Key: "key_secret", Required: true, Secret: true},
+			{Key: "key_alg", Doc: "algorithm; hmac-sha256 if left out"},
+			{Key: "key", Required: true, Secret: true},
 		},
 		"powerdns": {
-			{Key: "server_url", Required: true},
+			{Key: "url", Required: true},
 			{Key: "server_id"},
 			{Key: "api_key", Required: true, Secret: true},
 		},
@@ -148,7 +148,7 @@ orders_per_3h = 20
 provider = "rfc2136"
 server = "127.0.0.1:53"
 key_name = "k"
-key_secret = "c2VjcmV0"
+key = "c2VjcmV0"
 [net]
 resolver = ["127.0.0.1:5353", "192.0.2.2", "2001:db8::1", "[2001:db8::2]:54", "resolver.example"]
 dns_port = 5301
@@ -205,7 +205,7 @@ mode = "none"
 			"print": {Name: "print", Provider: "print", Settings: map[string]string{}},
 			"knot": {
 				Name: "knot", Provider: "rfc2136", At: at(16),
-				Settings: map[string]string{"server": "127.0.0.1:53", "key_name": "k", "key_secret": "c2VjcmV0"},
+				Settings: map[string]string{"server": "127.0.0.1:53", "key_name": "k", "key": "c2VjcmV0"},
 			},
 		},
 		Net: config.Net{

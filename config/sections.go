@@ -35,7 +35,7 @@ func sectionsWith(key string) string {
 		{"[listen]", listenKeys}, {"[store]", storeKeys}, {"[acme]", acmeKeys}, {"[net]", netKeys},
 		{"[prove]", proveKeys}, {"[watch]", watchKeys}, {"[records]", recordsKeys},
 		{"[[domain]]", domainKeys}, {"[profile.NAME]", profileKeys}, {"[defaults]", defaultsKeys},
-		{"[dns.NAME]", []string{"provider"}}, {"the top of the main file, before the first section", mainKeys[:1]},
+		{"[dns.NAME]", []string{"provider"}}, {"the head of the main file, before the first section", mainKeys[:1]},
 	} {
 		for _, k := range s.keys {
 			if k == key {
