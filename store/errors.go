@@ -97,5 +97,5 @@ func cannotOpen(path string) (problem, advice string) {
 	case err == nil && !info.Mode().IsRegular():
 		return "it is not a regular file", "correct the path in [store] url"
 	}
-	return "it cannot be opened", "run this as the user that runs `stshost serve`, and see that this user may write the file and its directory, and that there is space left"
+	return "it cannot be opened", "run this as the user that runs `stshost serve`, and see that this user may write the file and its directory, that their file system is not read-only, and that it has space left"
 }

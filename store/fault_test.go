@@ -95,27 +95,30 @@ func TestStoreThatCannotBeWritten(t *testing.T) {
 	equal(t, get[state.Domain](t)(s.Domain(t.Context(), "example.net")), fullDomain("example.net"))
 }
 
-// As above, with what an unprivileged user meets.
-func TestFileWithoutWritePermission(t *testing.T) {
+func TestFileWithoutPermissions(t *testing.T) {
 	if os.Getuid() == 0 {
-		t.Skip("root may write everything")
+		t.Skip("root may read and write everything")
 	}
 	path := newPath(t)
 	noError(t, open(t, path).Close())
 	noError(t, os.Chmod(path, 0o400))
-	s := open(t, path)
-	operable(t, s.SaveDomain(t.Context(), fullDomain("example.net")), path, "cannot be written")
-	noError(t, os.Chmod(path, 0o600))
+	s := open(t, path) // ours, so its mode is set right
 	noError(t, s.SaveDomain(t.Context(), fullDomain("example.net")))
-
 	noError(t, s.Close())
-	noError(t, os.Chmod(filepath.Dir(path), 0))
+
+	noError(t, os.Chmod(path, 0))
 	_, err := store.OpenReadOnly(t.Context(), path)
+	operable(t, err, path, "cannot be opened", "stshost serve")
+	noError(t, os.Chmod(filepath.Dir(path), 0o500))
+	noError(t, os.Chmod(path, 0o600))
+	_, err = store.Open(t.Context(), path)
+	operable(t, err, path, "cannot be written", "writable for the user")
+	_, err = store.Open(t.Context(), path+"2")
+	errorSays(t, err, "permission denied", "writable for the user")
+	noError(t, os.Chmod(filepath.Dir(path), 0))
+	_, err = store.OpenReadOnly(t.Context(), path)
 	errorSays(t, err, "permission denied")
 	noError(t, os.Chmod(filepath.Dir(path), 0o700))
-	noError(t, os.Chmod(path, 0))
-	_, err = store.OpenReadOnly(t.Context(), path)
-	operable(t, err, path, "cannot be opened", "stshost serve")
 }
 
 func TestWaitForALockEndsWithItsContext(t *testing.T) {

@@ -40,8 +40,9 @@ const (
 // keys; directories that are made get mode 0700, existing ones keep theirs.
 //
 // It refuses, changing nothing, a file that is not ours, that is damaged, or
-// that a newer stshost has written. A file that cannot be written now is opened
-// all the same if its schema is up to date.
+// that a newer stshost has written. While nothing can be written to the file it
+// is opened all the same if its schema is up to date; only its directory must
+// take the log's files, without which SQLite does not even read.
 func Open(ctx context.Context, path string) (_ *Store, err error) {
 	s, err := newSQLite(path)
 	if err != nil {
@@ -127,7 +128,7 @@ func newSQLite(path string) (*Store, error) {
 }
 
 // prepareFiles makes the database's file, empty, if there is none, and sees
-// that only its owner may read it and its companions.
+// that its owner, and nobody else, may read and write it and its companions.
 //
 // It opens no file that exists: to close it again would drop SQLite's locks on
 // it in this whole process (POSIX record locks).
@@ -158,12 +159,14 @@ func prepareFiles(path string) error {
 		if !info.Mode().IsRegular() {
 			return fmt.Errorf("open the store: %s is not a regular file; correct the path in [store] url", name)
 		}
-		if info.Mode().Perm()&0o077 == 0 {
+		if info.Mode().Perm() == 0o600 {
 			continue
 		}
+		// Writable as well: beside a file that is read-only SQLite makes a log
+		// that is, which stays so when the file is made writable.
 		if err := os.Chmod(name, 0o600); err != nil {
-			return fmt.Errorf("open the store: it holds private keys, but others than its owner may read it: %w; "+
-				"run `chmod 600` and `chown` on it for the user that runs stshost", err)
+			return fmt.Errorf("open the store: it holds private keys and must have mode 0600: %w; "+
+				"run `chown` on it for the user that runs stshost", err)
 		}
 	}
 	return nil
