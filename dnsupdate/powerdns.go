@@ -79,10 +79,15 @@ type pdnsZone struct {
 	RRsets []pdnsRRset `json:"rrsets"`
 }
 
+// read asks for the one name. Disabled records are not in such an answer.
 func (c *powerdns) read(ctx context.Context, at site) ([]record, error) {
+	return c.list(ctx, at, "?"+url.Values{"rrset_name": {at.name}}.Encode())
+}
+
+// list returns the TXT records at the name out of the zone, which a query may
+// narrow down. Versions that do not know the query send the whole zone.
+func (c *powerdns) list(ctx context.Context, at site, query string) ([]record, error) {
 	var zone pdnsZone
-	// Versions before 4.6 ignore rrset_name and send the whole zone.
-	query := "?" + url.Values{"rrset_name": {at.name}}.Encode()
 	if err := c.call(ctx, http.MethodGet, at, query, nil, &zone); err != nil {
 		return nil, err
 	}
@@ -107,10 +112,23 @@ func (c *powerdns) read(ctx context.Context, at site) ([]record, error) {
 	return records, nil
 }
 
+// write replaces the record set. Disabled records belong to it, so they are
+// read first; only the whole zone shows them.
 func (c *powerdns) write(ctx context.Context, at site, e edit) error {
+	all, err := c.list(ctx, at, "")
+	if err != nil {
+		return err
+	}
 	set := pdnsRRset{Name: at.name, Type: "TXT", TTL: int(at.ttl / time.Second), ChangeType: "REPLACE", Records: []pdnsRecord{}}
+	for _, r := range all {
+		if r.disabled {
+			set.Records = append(set.Records, pdnsRecord{Content: r.raw, Disabled: true})
+		}
+	}
 	for _, r := range e.keep {
-		set.Records = append(set.Records, pdnsRecord{Content: r.raw, Disabled: r.disabled})
+		if !r.disabled {
+			set.Records = append(set.Records, pdnsRecord{Content: r.raw})
+		}
 	}
 	if e.add != "" {
 		set.Records = append(set.Records, pdnsRecord{Content: `"` + e.add + `"`})

@@ -208,7 +208,8 @@ func (c *rfc2136) refusal(r *dns.Msg) error {
 	t := r.IsTsig()
 	if t == nil {
 		if r.Rcode == dns.RcodeNotAuth && r.Opcode != dns.OpcodeUpdate {
-			return fmt.Errorf("server %s rejects key %s (NOTAUTH); compare key_name, key_alg and key with its configuration", c.server, trimDot(c.keyName))
+			return fmt.Errorf("server %s rejects key %s with algorithm %s and does not say why (NOTAUTH), its log does; "+
+				"compare key_name, key_alg and the secret in key with its configuration, and both clocks", c.server, trimDot(c.keyName), trimDot(c.algorithm))
 		}
 		return nil
 	}
@@ -216,7 +217,8 @@ func (c *rfc2136) refusal(r *dns.Msg) error {
 	case dns.RcodeSuccess:
 		return nil
 	case dns.RcodeBadKey:
-		return fmt.Errorf("server %s does not know key %s with algorithm %s (BADKEY); compare key_name and key_alg with its configuration",
+		// Knot says this of a known key too, if no acl of the zone names it.
+		return fmt.Errorf("server %s does not know key %s with algorithm %s, or grants it nothing (BADKEY); compare key_name and key_alg with its configuration and its access list for the zone",
 			c.server, trimDot(c.keyName), trimDot(c.algorithm))
 	case dns.RcodeBadSig:
 		return fmt.Errorf("server %s knows key %s with another secret or algorithm (BADSIG); copy its secret into key, and compare key_alg %s",

@@ -33,7 +33,9 @@ controls { };
 statistics-channels { };
 key %q { algorithm %s; secret %q; };
 key %q { algorithm %s; secret %q; };
-`, dir, s.Port, s.TSIGName, tsigAlgorithm, s.TSIGSecret, s.adminName, tsigAlgorithm, s.adminSecret)
+key %q { algorithm %s; secret %q; };
+`, dir, s.Port, s.TSIGName, tsigAlgorithm, s.TSIGSecret, s.adminName, tsigAlgorithm, s.adminSecret,
+		s.IdleName, tsigAlgorithm, s.IdleSecret)
 	for i, z := range s.zones {
 		file := writeFile(t, filepath.Join(dir, fmt.Sprintf("zone%d", i)), zoneFile(z))
 		fmt.Fprintf(&conf, `zone %q {

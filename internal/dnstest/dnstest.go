@@ -33,6 +33,10 @@ type Server struct {
 	// records only; PowerDNS knows no such limit.
 	TSIGName, TSIGAlgorithm, TSIGSecret string
 
+	// A key of the same algorithm that the server knows and that may change
+	// nothing.
+	IdleName, IdleSecret string
+
 	// PowerDNS only.
 	APIURL, APIKey string
 
@@ -166,6 +170,8 @@ func newServer(t testing.TB, kind string, zones []string) *Server {
 		TSIGName:      "stshost-test.",
 		TSIGAlgorithm: tsigAlgorithm,
 		TSIGSecret:    randomSecret(),
+		IdleName:      "idle-test.",
+		IdleSecret:    randomSecret(),
 		adminName:     "admin-test.",
 		adminSecret:   randomSecret(),
 	}

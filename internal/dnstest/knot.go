@@ -37,6 +37,9 @@ key:
   - id: %[6]q
     algorithm: %[4]s
     secret: %[7]q
+  - id: %[8]q
+    algorithm: %[4]s
+    secret: %[9]q
 acl:
   - id: stshost
     key: %[3]q
@@ -46,7 +49,7 @@ acl:
     key: %[6]q
     action: update
 zone:
-`, dir, s.Port, s.TSIGName, tsigAlgorithm, s.TSIGSecret, s.adminName, s.adminSecret)
+`, dir, s.Port, s.TSIGName, tsigAlgorithm, s.TSIGSecret, s.adminName, s.adminSecret, s.IdleName, s.IdleSecret)
 	for i, z := range s.zones {
 		file := writeFile(t, filepath.Join(dir, fmt.Sprintf("zone%d", i)), zoneFile(z))
 		fmt.Fprintf(&conf, `  - domain: %q

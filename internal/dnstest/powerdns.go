@@ -81,7 +81,7 @@ func (s *Server) preparePowerDNS(t testing.TB, file, schema string) {
 		}
 	}
 	exec(schema)
-	for _, key := range [][2]string{{s.TSIGName, s.TSIGSecret}, {s.adminName, s.adminSecret}} {
+	for _, key := range [][2]string{{s.TSIGName, s.TSIGSecret}, {s.adminName, s.adminSecret}, {s.IdleName, s.IdleSecret}} {
 		exec(`INSERT INTO tsigkeys (name, algorithm, secret) VALUES (?, ?, ?)`, noDot(key[0]), tsigAlgorithm, key[1])
 	}
 	for i, z := range s.zones {
