@@ -200,7 +200,10 @@ func (r *Resolver) lookup(ctx context.Context, name string, qtype uint16) ([]dns
 		if err != nil {
 			return nil, err
 		}
-		end := followAliases(m, owner, qtype)
+		end, ok := followAliases(m, owner, qtype)
+		if !ok {
+			break
+		}
 		rrs := recordsOf(m, end, qtype)
 		if len(rrs) > 0 {
 			return rrs, nil
@@ -212,13 +215,14 @@ func (r *Resolver) lookup(ctx context.Context, name string, qtype uint16) ([]dns
 		// and not for its target's. Ask for the target.
 		owner = end
 	}
-	return nil, &Error{Name: name, Type: dns.TypeToString[qtype], Err: fmt.Errorf("more than %d CNAMEs follow one another", maxAliases)}
+	return nil, &Error{Name: name, Type: dns.TypeToString[qtype], Err: fmt.Errorf("%d CNAMEs or more follow one another, perhaps in a circle", maxAliases)}
 }
 
-// followAliases walks the CNAMEs in an answer from owner to the last name.
-func followAliases(m *dns.Msg, owner string, qtype uint16) string {
+// followAliases walks the CNAMEs in an answer from owner to the last name. It
+// is not ok if they go round in a circle.
+func followAliases(m *dns.Msg, owner string, qtype uint16) (last string, ok bool) {
 	if qtype == dns.TypeCNAME {
-		return owner
+		return owner, true
 	}
 	for range maxAliases {
 		next := ""
@@ -228,11 +232,11 @@ func followAliases(m *dns.Msg, owner string, qtype uint16) string {
 			}
 		}
 		if next == "" {
-			return owner
+			return owner, true
 		}
 		owner = next
 	}
-	return owner
+	return owner, false
 }
 
 // recordsOf returns the records of one name and type in an answer.
