@@ -171,11 +171,11 @@ func (t *task) conclude(ctx context.Context, err error) {
 	if err == nil {
 		next.LastError, next.Remedy, next.Attempts = "", "", 0
 		next.NextRun = now.Add(jitter(t.cfg.Interval))
-		if t.row.LastError != "" {
+		if t.row.Attempts > 0 {
 			t.log.Info("all is well again", "domain", next.Name, "step", next.Step)
 		}
 	} else {
-		b := &blocked{step: next.Step, err: err, remedy: "it is tried again by itself"}
+		b := &blocked{step: next.Step, err: err, remedy: remedyOf(err)}
 		errors.As(err, &b)
 		next.Attempts++
 		if b.wait {
@@ -190,16 +190,29 @@ func (t *task) conclude(ctx context.Context, err error) {
 			retry = jitter(b.retry)
 		}
 		next.NextRun = now.Add(retry)
-		if next.LastError != t.row.LastError {
-			t.log.Warn("waiting", "domain", next.Name, "step", next.Step, "reason", next.LastError, "remedy", next.Remedy)
+		switch {
+		case next.LastError == t.row.LastError: // said before
+		case b.wait:
+			t.log.Info("waiting", "domain", next.Name, "step", next.Step, "reason", next.LastError)
+		default:
+			t.log.Warn("blocked", "domain", next.Name, "step", next.Step, "reason", next.LastError, "remedy", next.Remedy)
 		}
 	}
 	if err := t.cfg.Journal.SaveDomain(ctx, next); err != nil {
 		if t.row.LastError != err.Error() {
 			t.log.Error("cannot write the journal; what is served goes on being served", "domain", next.Name, "error", err)
 		}
-		next.LastError, next.Remedy = err.Error(), "make the store writable again; work goes on by itself"
+		next.LastError, next.Remedy = err.Error(), remedyOf(err)
 		next.NextRun = now.Add(backoff(next.Attempts))
 	}
 	t.row = next
+}
+
+// remedyOf is the advice that an error carries, as those of the store do.
+func remedyOf(err error) string {
+	var e interface{ Remedy() string }
+	if errors.As(err, &e) && e.Remedy() != "" {
+		return e.Remedy()
+	}
+	return "it is tried again by itself"
 }

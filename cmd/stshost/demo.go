@@ -96,7 +96,7 @@ func (d *demo) run(ctx context.Context, exit bool) (err error) {
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	s, err := newService(ctx, cfg, slog.New(slog.NewTextHandler(logFile, nil)))
+	s, err := newService(ctx, cfg, slog.New(slog.NewTextHandler(logFile, nil)), environment{})
 	if err != nil {
 		return err
 	}

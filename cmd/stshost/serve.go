@@ -32,7 +32,7 @@ config again.`,
 				log.Warn(w.Error())
 			}
 			ctx := cmd.Context()
-			s, err := newService(ctx, cfg, log)
+			s, err := newService(ctx, cfg, log, environment{})
 			if err != nil {
 				return err
 			}

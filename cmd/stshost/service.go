@@ -38,6 +38,7 @@ import (
 // service is a running stshost: every part, wired.
 type service struct {
 	log *slog.Logger
+	env environment
 
 	store      *store.Store
 	policies   *server.Policies
@@ -54,10 +55,17 @@ type service struct {
 	cfg       *config.Config // the config in force; guarded by mu
 }
 
+// environment is what a service takes from its surroundings besides the
+// config. The zero value is the real thing.
+type environment struct {
+	dnsTransport http.RoundTripper // the way to DNS providers that speak HTTP
+	now          func() time.Time
+}
+
 // newService opens the store and the listeners and wires the parts. After an
 // error nothing is left open.
-func newService(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *service, err error) {
-	s := &service{log: log, cfg: cfg, policies: server.NewPolicies()}
+func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, env environment) (_ *service, err error) {
+	s := &service{log: log, cfg: cfg, env: env, policies: server.NewPolicies()}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -80,7 +88,7 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *s
 	if err := s.wireACME(cfg); err != nil {
 		return nil, err
 	}
-	s.dns, err = dnsupdate.New(dnsupdate.Config{Accounts: accounts(cfg), Resolver: res, Logger: log})
+	s.dns, err = dnsupdate.New(dnsupdate.Config{Accounts: accounts(cfg), Resolver: res, Transport: env.dnsTransport, Logger: log, Now: env.now})
 	if err != nil {
 		return nil, err
 	}
@@ -99,6 +107,7 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *s
 		Hairpin:  cfg.Prove.Via != "",
 		Interval: cfg.Watch.Interval,
 		Workers:  cfg.Watch.Workers,
+		Now:      env.now,
 		Logger:   log,
 	})
 	if err != nil {
@@ -115,6 +124,7 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *s
 		MaxConnections: cfg.Listen.MaxConnections,
 		HTTPSPort:      cfg.Net.HTTPSPort,
 		Registry:       registry,
+		Now:            env.now,
 		Version:        version(),
 	})
 	if err != nil {
@@ -131,7 +141,7 @@ func (s *service) wireACME(cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	s.certs, err = acme.NewCertificates(acme.CertificatesConfig{Store: s.store})
+	s.certs, err = acme.NewCertificates(acme.CertificatesConfig{Store: s.store, Now: s.env.now})
 	if err != nil {
 		return err
 	}
@@ -146,6 +156,7 @@ func (s *service) wireACME(cfg *config.Config) error {
 		OrdersPer3Hours: cfg.ACME.OrdersPer3Hours,
 		HTTP01:          cfg.Listen.HTTP != "",
 		Logger:          s.log,
+		Now:             s.env.now,
 		OnChange:        func(host string) { s.reconciler.WakeHost(host) },
 	})
 	return err

@@ -1,0 +1,293 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stshost/stshost/internal/lab"
+	"github.com/stshost/stshost/internal/state"
+	"github.com/stshost/stshost/mtasts"
+	"github.com/stshost/stshost/server"
+)
+
+// world is a whole Internet on loopback with one stshost in it: real CA, real
+// DNS, the real serve path, a config file as an operator writes it.
+type world struct {
+	t   *testing.T
+	lab *lab.Lab
+	dir string
+
+	// The DNS that stshost looks at and changes; the lab's own unless a test
+	// puts another in its place.
+	dnsAddr   string            // host:port of the authoritative server
+	dnsPort   int               // its port
+	account   string            // the lines of [dns.main]
+	transport http.RoundTripper // for providers that speak HTTP
+
+	ahead atomic.Int64 // how far stshost's clock is ahead of ours, in nanoseconds
+
+	domains []entry // of the config, in order
+	extra   string  // more lines for the config
+	watch   string  // [watch] interval
+}
+
+// entry is a [[domain]] of the config.
+type entry struct {
+	name  string
+	mx    []string
+	lines string // more lines, e.g. a mode
+}
+
+// newWorld starts a lab with the given domains in it, each of which is in the
+// config with one MX host.
+func newWorld(t *testing.T, domains ...string) *world {
+	t.Helper()
+	// Not t.TempDir: a unix socket's path has 107 bytes at most.
+	dir, err := os.MkdirTemp("", "stshost")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	l, err := lab.Start(t.Context(), lab.Config{Domains: domains, Dir: dir, PollInterval: 20 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	key := l.DNS.Key()
+	w := &world{
+		t: t, lab: l, dir: dir, dnsAddr: l.DNS.Addr(), dnsPort: l.DNSPort, watch: "1h",
+		account: fmt.Sprintf("provider = \"rfc2136\"\nserver = %q\nkey_name = %q\nkey_alg = %q\nkey = %q\n",
+			l.DNS.Addr(), key.Name, key.Algorithm, key.Secret),
+	}
+	for _, d := range domains {
+		w.domains = append(w.domains, entry{name: d, mx: []string{"mx1.mail.test"}})
+	}
+	return w
+}
+
+func (w *world) config() string { return filepath.Join(w.dir, "config.toml") }
+func (w *world) admin() string  { return "unix:" + filepath.Join(w.dir, "admin.sock") }
+
+func (w *world) client() *server.Client { return server.NewClient(w.admin()) }
+
+// writeConfig writes the config file anew.
+func (w *world) writeConfig() {
+	w.t.Helper()
+	var b strings.Builder
+	fmt.Fprintf(&b, `[listen]
+https = %q
+http = %q
+admin = %q
+[store]
+url = "sqlite:%s/stshost.db"
+[acme]
+directory = %q
+roots_file = %q
+accept_terms = true
+[net]
+resolver = %q
+dns_port = %d
+roots_file = %q
+https_port = %d
+http_port = %d
+smtp_port = %d
+[watch]
+interval = %q
+[dns.main]
+%s
+`, w.lab.HTTPSAddr, w.lab.HTTPAddr, w.admin(), w.dir, w.lab.CA.DirectoryURL(), w.lab.ACMERootsFile,
+		w.dnsAddr, w.dnsPort, w.lab.RootsFile, w.lab.HTTPSPort, w.lab.HTTPPort, w.lab.SMTPPort, w.watch, w.account)
+	b.WriteString(w.extra)
+	for _, d := range w.domains {
+		fmt.Fprintf(&b, "[[domain]]\nname = %q\nmx = [\"%s\"]\n%s\n", d.name, strings.Join(d.mx, `", "`), d.lines)
+	}
+	if err := writeByRename(w.config(), []byte(b.String())); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// now is stshost's clock.
+func (w *world) now() time.Time { return time.Now().Add(time.Duration(w.ahead.Load())) }
+
+// pass lets d pass on stshost's clock and has it look at the domain then.
+func (r *running) pass(d time.Duration, domain string) {
+	r.w.ahead.Add(int64(d))
+	r.reconciler.Wake(domain)
+}
+
+// running is one life of stshost in the world.
+type running struct {
+	*service
+	w    *world
+	log  *logBuffer
+	stop func() error
+}
+
+// start writes the config and runs stshost on it until stop or the test's end.
+func (w *world) start() *running {
+	w.t.Helper()
+	w.writeConfig()
+	cfg, err := loadConfig(w.config())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	log := &logBuffer{}
+	ctx, cancel := context.WithCancel(context.Background())
+	s, err := newService(ctx, cfg, slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		environment{dnsTransport: w.transport, now: w.now})
+	if err != nil {
+		cancel()
+		w.t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- s.run(ctx) }()
+	r := &running{service: s, w: w, log: log}
+	r.stop = sync.OnceValue(func() error { cancel(); return <-done })
+	w.t.Cleanup(func() {
+		if err := r.stop(); err != nil {
+			w.t.Errorf("serve ended with: %v", err)
+		}
+		if w.t.Failed() {
+			w.t.Logf("log of stshost:\n%s", log.String())
+		}
+	})
+	return r
+}
+
+// reload writes the config and has the server read it.
+func (r *running) reload() server.ReloadResult {
+	r.w.t.Helper()
+	r.w.writeConfig()
+	res, err := r.w.client().Reload(r.w.t.Context())
+	if err != nil {
+		r.w.t.Fatal(err)
+	}
+	return res
+}
+
+// await waits until the domain's status is as accept wants it.
+func (w *world) await(domain, what string, accept func(server.DomainStatus) bool) server.DomainStatus {
+	w.t.Helper()
+	var last server.DomainStatus
+	eventually(w.t, func() error {
+		var err error
+		if last, err = w.client().Domain(w.t.Context(), domain); err != nil {
+			return err
+		}
+		if !accept(last) {
+			return fmt.Errorf("%s: want %s, have step %s, id %s, error %q", domain, what, last.Step, last.ID, last.LastError)
+		}
+		return nil
+	})
+	return last
+}
+
+// confirmed waits until the domain is confirmed and nothing is wrong with it.
+func (w *world) confirmed(domain string) server.DomainStatus {
+	w.t.Helper()
+	return w.await(domain, "confirmed", func(d server.DomainStatus) bool {
+		return d.Step == state.Confirmed && d.LastError == ""
+	})
+}
+
+// confirmedAnew is confirmed with another id than before.
+func (w *world) confirmedAnew(before server.DomainStatus) server.DomainStatus {
+	w.t.Helper()
+	return w.await(before.Domain, "confirmed with a new id", func(d server.DomainStatus) bool {
+		return d.Step == state.Confirmed && d.LastError == "" && d.ID != before.ID
+	})
+}
+
+// eventually asks until there is no error, for half a minute at most: for
+// what another process or a network decides, where no signal can be had.
+func eventually(t *testing.T, ask func() error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := ask()
+		if err == nil {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatal(errors.Join(errors.New("waited for half a minute"), err))
+		}
+	}
+}
+
+// reader is the independent reader, pointed at the world's DNS.
+func (w *world) reader() *lab.Reader {
+	return &lab.Reader{DNS: w.dnsAddr, HTTPSPort: w.lab.HTTPSPort, Roots: w.lab.Roots()}
+}
+
+// sees wants a sender to find exactly what the status says.
+func (w *world) sees(d server.DomainStatus) {
+	w.t.Helper()
+	id, policy, err := w.reader().Fetch(w.t.Context(), d.Domain)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if id != d.ID || policy != d.Body || !mtasts.Announces(id, []byte(policy)) {
+		w.t.Errorf("a sender sees the id %s with %q; the status says %s with %q", id, policy, d.ID, d.Body)
+	}
+}
+
+// watchOrder looks at the domain as an eager sender would until stop is
+// called, and fails the test if a new id was ever seen with the old body.
+func (w *world) watchOrder(before server.DomainStatus) (stop func()) {
+	ctx, cancel := context.WithCancel(w.t.Context())
+	var wg sync.WaitGroup
+	looks := 0
+	reader := w.reader()
+	wg.Go(func() {
+		for ctx.Err() == nil {
+			id, policy, err := reader.Fetch(ctx, before.Domain)
+			if err != nil {
+				continue
+			}
+			looks++
+			if id != before.ID && policy == before.Body {
+				w.t.Errorf("saw the new id %s with the old policy", id)
+			}
+		}
+	})
+	return func() {
+		cancel()
+		wg.Wait()
+		if looks == 0 {
+			w.t.Error("nobody could look while the policy changed")
+		}
+	}
+}
+
+// logBuffer keeps what is logged, for many goroutines.
+type logBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
