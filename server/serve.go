@@ -58,6 +58,8 @@ func (s *Server) errorLog(listener string) *log.Logger {
 			s.log.Error("a request handler panicked; this is a fault of stshost", "listener", listener, "error", line)
 		case strings.HasPrefix(line, "http: Accept error"):
 			s.log.Warn("connections cannot be accepted", "listener", listener, "error", line)
+		case strings.HasPrefix(line, "error gathering metrics"):
+			s.log.Warn("some metrics cannot be shown", "listener", listener, "error", line)
 		default:
 			s.log.Debug("http", "listener", listener, "message", line)
 		}

@@ -124,15 +124,7 @@ func serve(t *testing.T, run func(context.Context, net.Listener) error) (addr st
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- run(ctx, ln) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("serving ended with %v, want nil", err)
-		}
-	})
+	serveOn(t, ln, run)
 	return ln.Addr().String()
 }
 

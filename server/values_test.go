@@ -1,0 +1,128 @@
+package server_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/stshost/stshost/internal/state"
+	"github.com/stshost/stshost/server"
+)
+
+func TestExplain(t *testing.T) {
+	next := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	base := server.DomainStatus{Domain: "a.example", Host: "mta-sts.a.example", ID: "someid", DNSAccount: "main", DNSProvider: "cloudflare", InConfig: true, NextRun: next}
+	for _, tc := range []struct {
+		name                      string
+		edit                      func(*server.DomainStatus)
+		summary, blocking, remedy string // each is in the text; "" means that the text is empty
+	}{
+		{"new", func(d *server.DomainStatus) {}, "not been looked at", "still to come", "wait"},
+		{"waiting for DNS", func(d *server.DomainStatus) { d.Step = state.WaitingDNS }, "does not lead to this server", "no address record", "stshost records a.example"},
+		{"waiting for DNS, found out", func(d *server.DomainStatus) {
+			d.Step, d.LastError, d.Remedy = state.WaitingDNS, "mta-sts.a.example leads to 192.0.2.9", "point it here"
+		}, "does not lead to this server", "leads to 192.0.2.9", "point it here"},
+		{"ordering", func(d *server.DomainStatus) { d.Step = state.WaitingCertificate }, "leads here", "under way", "wait"},
+		{"CA refused", func(d *server.DomainStatus) {
+			d.Step, d.CertificateProblem, d.CertificateNextTry = state.WaitingCertificate, "CAA forbids", next
+		}, "not issued", "CAA forbids", "tried again at 2026-01-02 03:04:05 UTC"},
+		{"serving", func(d *server.DomainStatus) { d.Step = state.Serving }, "not announced before", "proof", "[prove] via"},
+		{"proven", func(d *server.DomainStatus) { d.Step = state.Proven }, "not in DNS yet", "pushed", `"main"`},
+		{"proven, by hand", func(d *server.DomainStatus) { d.Step, d.DNSProvider = state.Proven, "print" }, "not in DNS yet", "by hand", `_mta-sts.a.example TXT "v=STSv1; id=someid;"`},
+		{"announced", func(d *server.DomainStatus) { d.Step = state.Announced }, "not every authoritative server", "another record or none", "v=STSv1; id=someid;"},
+		{"testing", func(d *server.DomainStatus) { d.Step, d.Mode = state.Confirmed, "testing" }, "in mode testing", "", ""},
+		{"enforce", func(d *server.DomainStatus) { d.Step, d.Mode = state.Confirmed, "enforce" }, "verified, encrypted", "", ""},
+		{"none", func(d *server.DomainStatus) { d.Step, d.Mode = state.Confirmed, "none" }, "has left MTA-STS", "", ""},
+		{"drift", func(d *server.DomainStatus) {
+			d.Step, d.Mode, d.LastError, d.Remedy = state.Confirmed, "enforce", "two records", "remove one"
+		}, "gone wrong since", "two records", "remove one"},
+		{"orphan", func(d *server.DomainStatus) { d.Step, d.InConfig = state.Confirmed, false }, "no longer in the configuration", "", ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			d := base
+			tc.edit(&d)
+			e := server.Explain(d)
+			for _, c := range []struct{ what, got, want string }{{"summary", e.Summary, tc.summary}, {"blocking", e.Blocking, tc.blocking}, {"remedy", e.Remedy, tc.remedy}} {
+				if !strings.Contains(c.got, c.want) || (c.want == "") != (c.got == "") {
+					t.Errorf("%s: %q, want %q in it", c.what, c.got, c.want)
+				}
+			}
+			if e.Domain != d.Domain || e.Step != d.Step || !e.NextRun.Equal(next) {
+				t.Errorf("%+v", e)
+			}
+		})
+	}
+}
+
+func TestFormatZone(t *testing.T) {
+	got := server.FormatZone([]server.DNSRecord{
+		{Name: "mta-sts.a.example", Type: "A", TTL: 300, Data: "192.0.2.1", Purpose: "leads here"},
+		{Name: "mta-sts.b.example", Type: "CNAME", TTL: 60, Data: "host.example."},
+		{Name: "_mta-sts.a.example", Type: "TXT", TTL: 300, Data: `v=STSv1; "\`},
+		{Name: "long.example", Type: "TXT", TTL: 1, Data: strings.Repeat("x", 256)},
+		{Name: "new.example", Type: "AAAA", TTL: 1},
+	})
+	want := "; leads here\nmta-sts.a.example. 300 IN A 192.0.2.1\n" +
+		"mta-sts.b.example. 60 IN CNAME host.example.\n" +
+		`_mta-sts.a.example. 300 IN TXT "v=STSv1; \"\\"` + "\n" +
+		`long.example. 1 IN TXT "` + strings.Repeat("x", 255) + `" "x"` + "\n" +
+		"; new.example. IN AAAA is not known yet\n"
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestPolicies(t *testing.T) {
+	p := server.NewPolicies()
+	lookup := func(host, domain, body string, ok bool) {
+		t.Helper()
+		d, b, o := p.Lookup(host)
+		if d != domain || string(b) != body || o != ok || p.Known(host) != ok {
+			t.Errorf("%s: %q %q %v, known %v", host, d, b, o, p.Known(host))
+		}
+	}
+	body := []byte("one")
+	p.Set("a.example", body)
+	body[0] = 'X' // the caller's bytes are the caller's
+	lookup("mta-sts.a.example", "a.example", "one", true)
+	lookup("a.example", "", "", false)
+	p.SetHosts(map[string]struct{}{"mta-sts.b.example": {}})
+	lookup("mta-sts.a.example", "a.example", "one", true)
+	lookup("mta-sts.b.example", "b.example", "", true)
+	p.SetAll(map[string][]byte{"b.example": []byte("two")})
+	lookup("mta-sts.a.example", "", "", false)
+	lookup("mta-sts.b.example", "b.example", "two", true)
+	p.Remove("b.example")
+	lookup("mta-sts.b.example", "b.example", "", true)
+	p.SetHosts(nil)
+	lookup("mta-sts.b.example", "", "", false)
+}
+
+func TestNewRefuses(t *testing.T) {
+	for name, cfg := range map[string]server.Config{
+		"no policies": {}, "negative limit": {Policies: server.NewPolicies(), MaxConnections: -1},
+	} {
+		if _, err := server.New(cfg); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+	reg := prometheus.NewRegistry()
+	cfg := server.Config{Policies: server.NewPolicies(), Registry: reg}
+	if _, err := server.New(cfg); err != nil {
+		t.Fatal(err)
+	}
+	var already prometheus.AlreadyRegisteredError
+	if _, err := server.New(cfg); !errors.As(err, &already) {
+		t.Errorf("two servers with one registry: %v", err)
+	}
+	s, err := server.New(server.Config{Policies: server.NewPolicies()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.ServeAdmin(t.Context(), listen(t)); err == nil {
+		t.Error("admin without backend")
+	}
+}
