@@ -22,8 +22,8 @@ const (
 	cloudflareTimeout = 20 * time.Second
 
 	// Cloudflare allows a user 1,200 requests in 5 minutes over everything,
-	// then refuses all of them for 5 minutes. These make at most 1,100, for the user
-	// has other programs too.
+	// then refuses all of them for 5 minutes. These make at most 1,100, for the
+	// user has other programs too.
 	cloudflareRate    = 3
 	cloudflareBurst   = 200
 	cloudflarePenalty = 5 * time.Minute
