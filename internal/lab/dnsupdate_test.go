@@ -47,7 +47,9 @@ func TestUpdateSemantics(t *testing.T) {
 		name  string
 		want  []string // TXT at name afterwards
 	}{
-		{"add", func(m *dns.Msg) { m.Insert([]dns.RR{rr(t, `a.example.test. 60 TXT "1"`), rr(t, `A.example.test. 60 TXT "2"`)}) },
+		{"add", func(m *dns.Msg) {
+			m.Insert([]dns.RR{rr(t, `a.example.test. 60 TXT "1"`), rr(t, `A.example.test. 60 TXT "2"`)})
+		},
 			dns.RcodeSuccess, "a.example.test", []string{"1", "2"}},
 		{"add again", func(m *dns.Msg) { m.Insert([]dns.RR{rr(t, `a.example.test. 99 TXT "2"`)}) },
 			dns.RcodeSuccess, "a.example.test", []string{"1", "2"}},

@@ -32,9 +32,9 @@ type MXConfig struct {
 // MX is a mail host that takes every message and keeps it in memory. It is
 // safe for concurrent use.
 type MX struct {
-	cfg  MXConfig
-	addr string
-	wg   sync.WaitGroup
+	cfg MXConfig
+	ln  net.Listener
+	wg  sync.WaitGroup
 
 	mu       sync.Mutex
 	cert     *tls.Certificate
@@ -73,7 +73,7 @@ func StartMX(cfg MXConfig) (*MX, error) {
 
 // serveMX starts a mail host on a listener.
 func serveMX(cfg MXConfig, ln net.Listener) *MX {
-	m := &MX{cfg: cfg, addr: ln.Addr().String(), cert: cfg.Certificate, news: make(chan struct{})}
+	m := &MX{cfg: cfg, ln: ln, cert: cfg.Certificate, news: make(chan struct{})}
 	m.server = smtp.NewServer(smtp.BackendFunc(func(c *smtp.Conn) (smtp.Session, error) {
 		return &session{mx: m, conn: c}, nil
 	}))
@@ -85,7 +85,7 @@ func serveMX(cfg MXConfig, ln net.Listener) *MX {
 	if m.cert != nil {
 		m.server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: m.certificate}
 	}
-	m.wg.Go(func() { _ = m.server.Serve(ln) }) // ends when Close closes ln
+	m.wg.Go(func() { _ = m.server.Serve(ln) }) // ends by Close
 	return m
 }
 
@@ -108,7 +108,7 @@ func (m *MX) SetCertificate(cert tls.Certificate) {
 func (m *MX) Hosts() []string { return slices.Clone(m.cfg.Hosts) }
 
 // Addr is the host:port it listens on.
-func (m *MX) Addr() string { return m.addr }
+func (m *MX) Addr() string { return m.ln.Addr().String() }
 
 // Messages lists what was delivered, oldest first.
 func (m *MX) Messages() []Message {
@@ -137,6 +137,7 @@ func (m *MX) NextMessage(ctx context.Context, n int) (Message, error) {
 // Close stops the host; connections are cut.
 func (m *MX) Close() error {
 	err := m.server.Close()
+	m.ln.Close() // go-smtp knows it only once Serve has begun
 	m.wg.Wait()
 	if err != nil && !errors.Is(err, smtp.ErrServerClosed) {
 		return err
