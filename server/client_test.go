@@ -144,7 +144,7 @@ func TestListenAdmin(t *testing.T) {
 }
 
 // serveOn is serve on a listener of the caller's.
-func serveOn(t *testing.T, ln net.Listener, run func(context.Context, net.Listener) error) {
+func serveOn(t testing.TB, ln net.Listener, run func(context.Context, net.Listener) error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

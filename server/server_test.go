@@ -31,7 +31,7 @@ type ca struct {
 	roots *x509.CertPool
 }
 
-func newCA(t *testing.T) *ca {
+func newCA(t testing.TB) *ca {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -54,7 +54,7 @@ func newCA(t *testing.T) *ca {
 	return c
 }
 
-func (c *ca) issue(t *testing.T, host string) *tls.Certificate {
+func (c *ca) issue(t testing.TB, host string) *tls.Certificate {
 	t.Helper()
 	tmpl := &x509.Certificate{
 		SerialNumber: big.NewInt(2), DNSNames: []string{host},
@@ -107,7 +107,7 @@ func start(t *testing.T, edit func(*server.Config)) *world {
 	return w
 }
 
-func newServer(t *testing.T, cfg server.Config) *server.Server {
+func newServer(t testing.TB, cfg server.Config) *server.Server {
 	t.Helper()
 	s, err := server.New(cfg)
 	if err != nil {
@@ -118,7 +118,7 @@ func newServer(t *testing.T, cfg server.Config) *server.Server {
 
 // serve runs a Serve method on a loopback port until the test ends, and sees
 // that it then returns nil.
-func serve(t *testing.T, run func(context.Context, net.Listener) error) (addr string) {
+func serve(t testing.TB, run func(context.Context, net.Listener) error) (addr string) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
