@@ -15,6 +15,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -41,7 +42,10 @@ type Config struct {
 	Log io.Writer
 }
 
-// Lab is a running lab.
+// Lab is a running lab. A server under test is configured with HTTPSAddr and
+// HTTPAddr to listen on; CA.DirectoryURL and ACMERootsFile for ACME; DNS.Addr
+// as resolver and as RFC 2136 server with DNS.Key, DNSPort for authoritative
+// servers; RootsFile, HTTPSPort, HTTPPort and SMTPPort to look at the world.
 type Lab struct {
 	DNS    *DNS
 	CA     *CA
@@ -64,7 +68,7 @@ type Lab struct {
 	tempDir string
 }
 
-// Start starts a lab. It runs until Close; ctx only bounds the start.
+// Start starts a lab. It runs until Close, also when ctx ends after the start.
 func Start(ctx context.Context, cfg Config) (l *Lab, err error) {
 	if cfg.MXHosts == nil {
 		cfg.MXHosts = []string{"mx1.mail.test", "mx2.mail.test"}
@@ -142,35 +146,25 @@ func (l *Lab) AddDomain(domain string) error {
 // 127.0.0.2 on, all on one port. Where the machine has only 127.0.0.1, one
 // server plays all of them.
 func (l *Lab) startMail(logs io.Writer) error {
-	ips := make([]string, len(l.mxHosts))
-	shared := false
-	for i := range ips {
-		ips[i] = fmt.Sprintf("127.0.0.%d", i+2)
-		shared = shared || !haveIP(ips[i])
-	}
-	if shared {
-		for i := range ips {
-			ips[i] = "127.0.0.1"
-		}
-	}
-	for i, host := range l.mxHosts {
-		_, parent, _ := strings.Cut(host, ".")
-		if _, err := l.zoneFor(host, parent); err != nil {
-			return err
-		}
-		if err := l.DNS.Set(host, "A", ips[i]); err != nil {
-			return err
-		}
-	}
-	groups := make([][]string, len(l.mxHosts))
-	for i, host := range l.mxHosts {
-		groups[i] = []string{host}
-	}
-	if shared {
-		ips, groups = ips[:1], [][]string{l.mxHosts}
-	}
 	if len(l.mxHosts) == 0 {
 		return nil
+	}
+	var ips []string
+	var groups [][]string // the host names at each address
+	for i, host := range l.mxHosts {
+		ip := fmt.Sprintf("127.0.0.%d", i+2)
+		if !haveIP(ip) {
+			ips, groups = []string{"127.0.0.1"}, [][]string{l.mxHosts}
+			break
+		}
+		ips, groups = append(ips, ip), append(groups, []string{host})
+	}
+	for i, group := range groups {
+		for _, host := range group {
+			if err := l.addHost(host, ips[i]); err != nil {
+				return err
+			}
+		}
 	}
 	lns, port, err := listenAll(ips)
 	if err != nil {
@@ -185,23 +179,23 @@ func (l *Lab) startMail(logs io.Writer) error {
 			}
 			return err
 		}
-		if logs == nil {
-			logs = io.Discard
-		}
 		l.MX = append(l.MX, serveMX(MXConfig{Hosts: groups[i], Certificate: &cert, Log: logs}, ln))
 	}
 	return nil
 }
 
-// zoneFor makes sure that a host is in some zone: a new one for its parent if
-// there is none.
-func (l *Lab) zoneFor(host, parent string) (string, error) {
-	for _, zone := range l.DNS.Zones() {
-		if dns.IsSubDomain(zone, dns.CanonicalName(host)) {
-			return zone, nil
+// addHost gives a host its address, in a new zone if it is in none.
+func (l *Lab) addHost(host, ip string) error {
+	known := slices.ContainsFunc(l.DNS.Zones(), func(zone string) bool {
+		return dns.IsSubDomain(zone, dns.CanonicalName(host))
+	})
+	if !known {
+		_, parent, _ := strings.Cut(host, ".")
+		if err := l.DNS.AddZone(parent); err != nil {
+			return err
 		}
 	}
-	return dns.Fqdn(parent), l.DNS.AddZone(parent)
+	return l.DNS.Set(host, "A", ip)
 }
 
 // RootsPEM are the roots that the lab's policy hosts and mail hosts chain to.

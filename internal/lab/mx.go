@@ -61,9 +61,6 @@ func StartMX(cfg MXConfig) (*MX, error) {
 	if cfg.Addr == "" {
 		cfg.Addr = "127.0.0.1:0"
 	}
-	if cfg.Log == nil {
-		cfg.Log = io.Discard
-	}
 	ln, err := net.Listen("tcp", cfg.Addr)
 	if err != nil {
 		return nil, fmt.Errorf("listen for mail to %s: %w", cfg.Hosts[0], err)
@@ -73,6 +70,9 @@ func StartMX(cfg MXConfig) (*MX, error) {
 
 // serveMX starts a mail host on a listener.
 func serveMX(cfg MXConfig, ln net.Listener) *MX {
+	if cfg.Log == nil {
+		cfg.Log = io.Discard
+	}
 	m := &MX{cfg: cfg, ln: ln, cert: cfg.Certificate, news: make(chan struct{})}
 	m.server = smtp.NewServer(smtp.BackendFunc(func(c *smtp.Conn) (smtp.Session, error) {
 		return &session{mx: m, conn: c}, nil

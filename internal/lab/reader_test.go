@@ -56,7 +56,7 @@ func TestReader(t *testing.T) {
 		{"bad record", []string{"v=STSv1;"}, policy(goodPolicy, text, 200), "not valid"},
 		{"missing", []string{record}, policy("", text, 404), "404"},
 		{"html", []string{record}, policy(goodPolicy, "text/html", 200), "text/html"},
-		{"redirect", []string{record}, http.RedirectHandler("/other", 302).ServeHTTP, "redirect"},
+		{"redirect", []string{record}, http.RedirectHandler("/other", http.StatusFound).ServeHTTP, "redirect"},
 		{"no mx", []string{record}, policy("version: STSv1\nmode: testing\nmax_age: 1\n", text, 200), "no mx"},
 		{"no version", []string{record}, policy("mode: none\nmax_age: 1\n", text, 200), "version"},
 		{"bad mode", []string{record}, policy("version: STSv1\nmode: x\nmax_age: 1\n", text, 200), "mode"},
