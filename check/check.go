@@ -44,12 +44,14 @@ type Config struct {
 	Via string
 	// Dial opens connections; nil means a plain net.Dialer.
 	Dial DialFunc
+	// Route says why an address cannot be tried from here; nil asks the
+	// machine's routing table.
+	Route func(netip.Addr) error
 }
 
 // Prober looks at policy domains from outside. It is safe for concurrent use.
 type Prober struct {
-	cfg  Config
-	dial DialFunc
+	cfg Config
 }
 
 // New returns a Prober; ports left 0 become the standard ones.
@@ -60,11 +62,13 @@ func New(cfg Config) *Prober {
 	if cfg.HTTPPort == 0 {
 		cfg.HTTPPort = 80
 	}
-	p := &Prober{cfg: cfg, dial: cfg.Dial}
-	if p.dial == nil {
-		p.dial = (&net.Dialer{Timeout: 10 * time.Second}).DialContext
+	if cfg.Dial == nil {
+		cfg.Dial = (&net.Dialer{Timeout: 10 * time.Second}).DialContext
 	}
-	return p
+	if cfg.Route == nil {
+		cfg.Route = route
+	}
+	return &Prober{cfg: cfg}
 }
 
 // Record returns the TXT records at _mta-sts.<domain> as the resolver answers,
@@ -113,7 +117,11 @@ func (p *Prober) addresses(ctx context.Context, host string) ([]address, error) 
 			addrs = addrs[:maxAddresses]
 		}
 		for _, a := range addrs {
-			all = append(all, address{family: f.name, addr: a, skipped: noRoute(f.name, a)})
+			way := address{family: f.name, addr: a}
+			if err := p.cfg.Route(a); err != nil {
+				way.skipped = err.Error()
+			}
+			all = append(all, way)
 		}
 	}
 	if len(all) == 0 {
@@ -122,18 +130,20 @@ func (p *Prober) addresses(ctx context.Context, host string) ([]address, error) 
 	return all, nil
 }
 
-// noRoute says why addr cannot be tried from this machine, or "". Connecting a
-// UDP socket sends nothing; it only asks the routing table.
-func noRoute(family string, addr netip.Addr) string {
+// route asks the routing table: connecting a UDP socket sends nothing.
+func route(addr netip.Addr) error {
 	conn, err := net.Dial("udp", netip.AddrPortFrom(addr, 9).String())
 	if err == nil {
-		conn.Close()
-		return ""
+		return conn.Close()
 	}
 	if errors.Is(err, syscall.ENETUNREACH) || errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EAFNOSUPPORT) {
-		return "no " + family + " route from this machine"
+		family := "IPv4"
+		if addr.Is6() {
+			family = "IPv6"
+		}
+		return errors.New("no " + family + " route from this machine")
 	}
-	return ""
+	return nil // the fetch will tell
 }
 
 // HostError is what is wrong with a policy host as a whole.

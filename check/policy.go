@@ -53,7 +53,7 @@ func (p *Prober) fetch(ctx context.Context, domain string, f *state.Fetch) {
 func (p *Prober) get(ctx context.Context, target, host, address string) (*http.Response, error) {
 	transport := &http.Transport{
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return p.dial(ctx, "tcp", address)
+			return p.cfg.Dial(ctx, "tcp", address)
 		},
 		TLSClientConfig:        p.tlsConfig(host),
 		ForceAttemptHTTP2:      true,

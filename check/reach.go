@@ -39,7 +39,7 @@ func (p *Prober) Reach(ctx context.Context, host, path, token string) ([]state.F
 // connections. Before there is a certificate no more can be asked of it.
 func (p *Prober) Open(ctx context.Context, host string) ([]state.Fetch, error) {
 	return p.each(ctx, host, p.cfg.HTTPSPort, func(ctx context.Context, f *state.Fetch) {
-		conn, err := p.dial(ctx, "tcp", f.Address)
+		conn, err := p.cfg.Dial(ctx, "tcp", f.Address)
 		if err != nil {
 			f.Err = err
 			return
