@@ -3,7 +3,6 @@ package dnsupdate
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -60,14 +59,8 @@ func (e *RateLimitError) Error() string {
 	return fmt.Sprintf("%s allows no more requests for now (429); the next one goes out at %s or later", e.Provider, e.Until.UTC().Format(time.RFC3339))
 }
 
-// RetryAt returns when it makes sense to try again, if err knows.
-func RetryAt(err error) (time.Time, bool) {
-	var limit *RateLimitError
-	if errors.As(err, &limit) {
-		return limit.Until, true
-	}
-	return time.Time{}, false
-}
+// RetryAt is when it makes sense to try again.
+func (e *RateLimitError) RetryAt() time.Time { return e.Until }
 
 // Do sends a request. The response is one that the module reads rightly:
 // JSON, a success that says so, its body complete in memory.

@@ -119,9 +119,9 @@ func TestCloudflareRateLimit(t *testing.T) {
 	})
 	s.Fail(func(*http.Request) *cloudflaretest.Failure { return cloudflaretest.TooManyRequests("120") })
 	err := b.Push(t.Context(), target("x"), first)
-	at, ok := dnsupdate.RetryAt(err)
-	if !ok || !at.Equal(now().Add(2*time.Minute)) {
-		t.Fatalf("RetryAt(%v) = %v, %v", err, at, ok)
+	var limit *dnsupdate.RateLimitError
+	if !errors.As(err, &limit) || !limit.RetryAt().Equal(now().Add(2*time.Minute)) {
+		t.Fatalf("error %v does not say to try again after two minutes", err)
 	}
 	s.Fail(nil)
 	before := len(s.Requests())

@@ -56,7 +56,7 @@ func (t *task) push(ctx context.Context, txt string) error {
 	err := t.cfg.DNS.Push(ctx, t.wanted.Target, txt)
 	if errors.Is(err, state.ErrManual) {
 		return &blocked{step: state.Proven, wait: true, retry: 15 * time.Second,
-			err:    fmt.Errorf("the record at %s is still to be entered by hand", t.wanted.Target.Name),
+			err:    err,
 			remedy: fmt.Sprintf("enter it, in place of any other v=STSv1 record there: %s. IN TXT %q", t.wanted.Target.Name, txt)}
 	}
 	if err != nil {

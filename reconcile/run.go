@@ -190,6 +190,10 @@ func (t *task) conclude(ctx context.Context, err error) {
 			retry = jitter(b.retry)
 		}
 		next.NextRun = now.Add(retry)
+		var paused interface{ RetryAt() time.Time }
+		if errors.As(err, &paused) && paused.RetryAt().After(next.NextRun) {
+			next.NextRun = paused.RetryAt() // a limit of the DNS provider
+		}
 		switch {
 		case next.LastError == t.row.LastError: // said before
 		case b.wait:

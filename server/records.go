@@ -5,13 +5,18 @@ import (
 	"strings"
 )
 
-// FormatZone writes records as lines of a zone file (RFC 1035 §5.1), each with
-// its purpose as a comment. A record without data is a comment too.
+// FormatZone writes records as lines of a zone file (RFC 1035 §5.1), each under
+// a comment that says what it is for and who enters it. A record without data
+// is a comment too.
 func FormatZone(records []DNSRecord) string {
 	var b strings.Builder
 	for _, r := range records {
+		by := "entered by hand"
+		if r.Managed {
+			by = "kept by stshost"
+		}
 		if r.Purpose != "" {
-			fmt.Fprintf(&b, "; %s\n", strings.ReplaceAll(r.Purpose, "\n", " "))
+			fmt.Fprintf(&b, "; %s (%s)\n", strings.ReplaceAll(r.Purpose, "\n", " "), by)
 		}
 		if r.Data == "" {
 			fmt.Fprintf(&b, "; %s. IN %s is not known yet\n", r.Name, r.Type)

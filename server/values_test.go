@@ -65,7 +65,7 @@ func TestFormatZone(t *testing.T) {
 		{Name: "long.example", Type: "TXT", TTL: 1, Data: strings.Repeat("x", 256)},
 		{Name: "new.example", Type: "AAAA", TTL: 1},
 	})
-	want := "; leads here\nmta-sts.a.example. 300 IN A 192.0.2.1\n" +
+	want := "; leads here (entered by hand)\nmta-sts.a.example. 300 IN A 192.0.2.1\n" +
 		"mta-sts.b.example. 60 IN CNAME host.example.\n" +
 		`_mta-sts.a.example. 300 IN TXT "v=STSv1; \"\\"` + "\n" +
 		`long.example. 1 IN TXT "` + strings.Repeat("x", 255) + `" "x"` + "\n" +

@@ -49,7 +49,11 @@ func configCheckCommand(o *options) *cobra.Command {
 			for _, w := range cfg.Warnings {
 				fmt.Fprintln(cmd.ErrOrStderr(), "warning: "+w.Error())
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s is right: %d domains\n", o.config, len(cfg.Domains))
+			noun := "domains"
+			if len(cfg.Domains) == 1 {
+				noun = "domain"
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%s is right: %d %s\n", o.config, len(cfg.Domains), noun)
 			return nil
 		}),
 	}

@@ -13,3 +13,7 @@ func TestMain(m *testing.M) {
 		"stshost": main,
 	})
 }
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{Dir: "testdata/script"})
+}

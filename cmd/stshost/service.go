@@ -20,7 +20,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/stshost/stshost/acme"
@@ -113,7 +112,6 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, env e
 	if err != nil {
 		return nil, err
 	}
-	registry := prometheus.NewRegistry()
 	s.server, err = server.New(server.Config{
 		Policies:       s.policies,
 		GetCertificate: s.certs.GetCertificate,
@@ -123,7 +121,7 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, env e
 		Logger:         log,
 		MaxConnections: cfg.Listen.MaxConnections,
 		HTTPSPort:      cfg.Net.HTTPSPort,
-		Registry:       registry,
+		Registry:       newRegistry(s.issuer),
 		Now:            env.now,
 		Version:        version(),
 	})

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/stshost/stshost/internal/state"
 	"github.com/stshost/stshost/server"
 )
 
@@ -60,9 +61,21 @@ func printDomains(w io.Writer, all []server.DomainStatus) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "DOMAIN\tMODE\tSTATE\tID\tCERTIFICATE UNTIL\tNEWS")
 	for _, d := range all {
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", d.Domain, dash(d.Mode), dash(string(d.Step)), dash(d.ID), day(d.CertificateNotAfter), news(d))
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", d.Domain, dash(d.Mode), dash(stateOf(d)), dash(d.ID), day(d.CertificateNotAfter), news(d))
 	}
 	return tw.Flush()
+}
+
+// stateOf is the step, with the way of the proof if it was not the usual one:
+// then nothing is known of the way from outside.
+func stateOf(d server.DomainStatus) string {
+	if via, ok := strings.CutSuffix(d.Proof, " ok"); ok && strings.HasPrefix(via, "via ") {
+		switch d.Step {
+		case state.Proven, state.Announced, state.Confirmed:
+			return string(d.Step) + " (" + via + ")"
+		}
+	}
+	return string(d.Step)
 }
 
 // news is the one thing to know about a domain in a table.
@@ -87,7 +100,7 @@ func printDomain(w io.Writer, d server.DomainStatus) error {
 	}
 	row("domain", d.Domain)
 	row("policy host", d.Host)
-	row("state", cmp.Or(string(d.Step), "not looked at yet")+since(d.Since))
+	row("state", cmp.Or(stateOf(d), "not looked at yet")+since(d.Since))
 	row("mode", strings.TrimSpace(dash(d.Mode)+" ("+d.ModeSource+")"))
 	if d.MaxAge > 0 {
 		row("max_age", (time.Duration(d.MaxAge) * time.Second).String())
@@ -172,34 +185,11 @@ func recordsCommand(o *options) *cobra.Command {
 						Records []server.DNSRecord `json:"records"`
 					}{all})
 				}
-				return printRecords(cmd.OutOrStdout(), all)
+				_, err = io.WriteString(cmd.OutOrStdout(), server.FormatZone(all))
+				return err
 			})
 		}),
 	}
-}
-
-// printRecords writes records as lines of a zone file (RFC 1035 §5); what is
-// not known yet is a comment.
-func printRecords(w io.Writer, all []server.DNSRecord) error {
-	for _, r := range all {
-		by := "entered by hand"
-		if r.Managed {
-			by = "kept by stshost"
-		}
-		fmt.Fprintf(w, "; %s; %s\n", r.Purpose, by)
-		data := r.Data
-		if r.Type == "TXT" {
-			data = `"` + r.Data + `"`
-		}
-		comment := ""
-		if r.Data == "" {
-			comment, data = "; ", "..."
-		}
-		if _, err := fmt.Fprintf(w, "%s%s. %d IN %s %s\n", comment, r.Name, r.TTL, r.Type, data); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func dash(s string) string { return cmp.Or(s, "-") }

@@ -84,7 +84,7 @@ func (f facts) records(s reconcile.Snapshot) []server.DNSRecord {
 		all = append(all, server.DNSRecord{Name: host, Type: typ, TTL: ttl, Data: a.String(), Purpose: leads})
 	}
 	if r.CNAME != "" {
-		all = append(all, server.DNSRecord{Name: host, Type: "CNAME", TTL: ttl, Data: r.CNAME + ".", Purpose: leads})
+		all = append(all, server.DNSRecord{Name: host, Type: "CNAME", TTL: ttl, Data: r.CNAME, Purpose: leads})
 	}
 	if len(all) == 0 {
 		all = append(all, server.DNSRecord{Name: host, Type: "A", TTL: ttl,

@@ -1,0 +1,26 @@
+package main
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/stshost/stshost/acme"
+)
+
+// newRegistry returns a registry with what the runtime and the issuing side
+// count; the server adds its own.
+func newRegistry(issuer *acme.Issuer) *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	counter := func(name, help string, of func(acme.Stats) uint64) {
+		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help},
+			func() float64 { return float64(of(issuer.Stats())) }))
+	}
+	counter("stshost_acme_orders_total", "Orders sent to the CA since the start.", func(s acme.Stats) uint64 { return s.Orders })
+	counter("stshost_acme_issued_total", "Certificates issued since the start.", func(s acme.Stats) uint64 { return s.Issued })
+	counter("stshost_acme_failed_total", "Attempts at a certificate that failed since the start.", func(s acme.Stats) uint64 { return s.Failed })
+	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "stshost_acme_running", Help: "Attempts at a certificate running now.",
+	}, func() float64 { return float64(issuer.Stats().Running) }))
+	return r
+}
