@@ -92,7 +92,7 @@ func TestFetchPolicy(t *testing.T) {
 			w.Header().Set("Content-Type", "Text/Plain; x=y")
 			io.WriteString(w, body)
 		}},
-		"redirect":  {handle: func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://other.test/", 301) }, want: "redirect to https://other.test/"},
+		"redirect":  {handle: func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://other.test/", http.StatusMovedPermanently) }, want: "redirect to https://other.test/"},
 		"not found": {handle: http.NotFound, want: "404"},
 		"created": {handle: func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "text/plain")
