@@ -106,7 +106,7 @@ func (u *Updater) SetAccounts(accounts map[string]Account) error {
 			next[name] = old
 			continue
 		}
-		acc, err := u.open(a)
+		acc, err := open(a, environment{transport: u.cfg.Transport, now: u.cfg.Now})
 		if err != nil {
 			errs = append(errs, fmt.Errorf("dns account %s: %w", name, err))
 			continue
@@ -120,7 +120,14 @@ func (u *Updater) SetAccounts(accounts map[string]Account) error {
 	return nil
 }
 
-func (u *Updater) open(a Account) (*account, error) {
+// Check says what cannot be right about an account's settings, without showing
+// secrets and without asking anyone.
+func Check(a Account) error {
+	_, err := open(a, environment{transport: http.DefaultTransport, now: time.Now})
+	return err
+}
+
+func open(a Account, env environment) (*account, error) {
 	p, ok := providers()[a.Provider]
 	if !ok {
 		return nil, fmt.Errorf("provider %q is not known; known are %s", a.Provider, knownProviders())
@@ -132,7 +139,7 @@ func (u *Updater) open(a Account) (*account, error) {
 		Account: Account{Provider: a.Provider, Settings: maps.Clone(a.Settings)},
 		secrets: newRedactor(p, a.Settings),
 	}
-	c, err := p.open(acc.Settings, environment{transport: u.cfg.Transport, now: u.cfg.Now})
+	c, err := p.open(acc.Settings, env)
 	if err != nil {
 		return nil, acc.secrets.error(err)
 	}
@@ -231,7 +238,7 @@ func (u *Updater) apply(ctx context.Context, c client, account string, at site, 
 	if err := c.write(ctx, at, e); err != nil {
 		return err
 	}
-	u.cfg.Logger.InfoContext(ctx, "dns record changed", "host", trimDot(at.name), "account", account,
+	u.cfg.Logger.DebugContext(ctx, "dns record changed", "host", trimDot(at.name), "account", account,
 		"txt", want, "removed", len(e.drop), "kept", len(e.keep))
 	return nil
 }
