@@ -130,10 +130,11 @@ func TestStopAbandons(t *testing.T) {
 }
 
 // 2,000 certificates that fell due while the process was down do not start
-// more orders at a time than there are workers, and go by their expiry.
+// more orders at a time than there are workers, nor more than the budget has,
+// and go by their expiry.
 func TestManyDueAtStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const n, workers = 2000, 3
+		const n, workers, budget = 2000, 3, 300
 		var hosts []string
 		r := newRig(t)
 		for k := range n {
@@ -145,7 +146,7 @@ func TestManyDueAtStart(t *testing.T) {
 			}
 		}
 		r.know(hosts...)
-		r.cfg.Workers, r.cfg.OrdersPer3Hours = workers, 10*n
+		r.cfg.Workers, r.cfg.OrdersPer3Hours = workers, budget
 		r.ca.ordered = make(chan string, n)
 		hold := make(chan struct{})
 		r.ca.hold = hold
@@ -158,8 +159,8 @@ func TestManyDueAtStart(t *testing.T) {
 		close(hold)
 		after(2 * time.Hour)
 		r.stop()
-		if r.ca.peak > workers || r.ca.total() != n {
-			t.Errorf("%d orders, %d at once; want %d by %d workers", r.ca.total(), r.ca.peak, n, workers)
+		if r.ca.peak > workers || r.ca.total() != budget {
+			t.Errorf("%d orders, %d at once; want %d by %d workers", r.ca.total(), r.ca.peak, budget, workers)
 		}
 		close(r.ca.ordered)
 		k := 0
