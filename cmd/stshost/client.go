@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stshost/stshost/config"
-	"github.com/stshost/stshost/mtasts"
 	"github.com/stshost/stshost/server"
 )
 
@@ -57,15 +56,6 @@ func adminAddress(path string) (string, error) {
 		return admin, nil
 	}
 	return "", err
-}
-
-// domainArg reads the DOMAIN argument of a command.
-func domainArg(args []string) (string, error) {
-	name, err := mtasts.ParseDomain(args[0])
-	if err != nil {
-		return "", usageError{err}
-	}
-	return name, nil
 }
 
 func printJSON(w io.Writer, v any) error {

@@ -107,9 +107,9 @@ The names of the MX hosts are frozen into the config on purpose: a policy that
 followed DNS by itself would follow a forged answer too (RFC 8461 §10).`,
 		Args: cobra.ExactArgs(1),
 		RunE: action(func(cmd *cobra.Command, args []string) error {
-			domain, err := domainArg(args)
+			domain, err := mtasts.ParseDomain(args[0])
 			if err != nil {
-				return err
+				return usageError{err}
 			}
 			if fromDNS {
 				if len(mx) > 0 {

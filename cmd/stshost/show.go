@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stshost/stshost/internal/state"
+	"github.com/stshost/stshost/mtasts"
 	"github.com/stshost/stshost/server"
 )
 
@@ -21,39 +22,77 @@ func statusCommand(o *options) *cobra.Command {
 		Short: "Show how far each domain is, or all about one",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: action(func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return showAll(cmd, o)
-			}
-			name, err := domainArg(args)
-			if err != nil {
-				return err
+			if len(args) == 1 {
+				return answer(cmd, o, args[0], reader.Domain, printDomain)
 			}
 			return withReader(cmd, o, func(ctx context.Context, r reader) error {
-				d, err := r.Domain(ctx, name)
+				all, err := r.Domains(ctx)
 				if err != nil {
 					return err
 				}
 				if o.json {
-					return printJSON(cmd.OutOrStdout(), d)
+					return printJSON(cmd.OutOrStdout(), struct {
+						Domains []server.DomainStatus `json:"domains"`
+					}{all})
 				}
-				return printDomain(cmd.OutOrStdout(), d)
+				return printDomains(cmd.OutOrStdout(), all)
 			})
 		}),
 	}
 }
 
-func showAll(cmd *cobra.Command, o *options) error {
+func explainCommand(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:   "explain DOMAIN",
+		Short: "Say the one thing that blocks a domain, and the remedy",
+		Args:  cobra.ExactArgs(1),
+		RunE: action(func(cmd *cobra.Command, args []string) error {
+			return answer(cmd, o, args[0], func(r reader, ctx context.Context, name string) (server.Explanation, error) {
+				d, err := r.Domain(ctx, name)
+				return server.Explain(d), err
+			}, printExplanation)
+		}),
+	}
+}
+
+// recordsAnswer is the shape of `records --json`.
+type recordsAnswer struct {
+	Records []server.DNSRecord `json:"records"`
+}
+
+func recordsCommand(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:   "records DOMAIN",
+		Short: "Show the DNS records that a domain needs, as zone text",
+		Args:  cobra.ExactArgs(1),
+		RunE: action(func(cmd *cobra.Command, args []string) error {
+			return answer(cmd, o, args[0], func(r reader, ctx context.Context, name string) (recordsAnswer, error) {
+				all, err := r.Records(ctx, name)
+				return recordsAnswer{all}, err
+			}, func(w io.Writer, a recordsAnswer) error {
+				_, err := io.WriteString(w, server.FormatZone(a.Records))
+				return err
+			})
+		}),
+	}
+}
+
+// answer asks about one domain and prints what came, as JSON or for people.
+func answer[T any](cmd *cobra.Command, o *options, domain string,
+	ask func(reader, context.Context, string) (T, error), print func(io.Writer, T) error) error {
+	name, err := mtasts.ParseDomain(domain)
+	if err != nil {
+		return usageError{err}
+	}
 	return withReader(cmd, o, func(ctx context.Context, r reader) error {
-		all, err := r.Domains(ctx)
+		v, err := ask(r, ctx, name)
 		if err != nil {
 			return err
 		}
 		if o.json {
-			return printJSON(cmd.OutOrStdout(), struct {
-				Domains []server.DomainStatus `json:"domains"`
-			}{all})
+			return printJSON(cmd.OutOrStdout(), v)
 		}
-		return printDomains(cmd.OutOrStdout(), all)
+		return print(cmd.OutOrStdout(), v)
 	})
 }
 
@@ -126,33 +165,7 @@ func printDomain(w io.Writer, d server.DomainStatus) error {
 	return nil
 }
 
-func explainCommand(o *options) *cobra.Command {
-	return &cobra.Command{
-		Use:   "explain DOMAIN",
-		Short: "Say the one thing that blocks a domain, and the remedy",
-		Args:  cobra.ExactArgs(1),
-		RunE: action(func(cmd *cobra.Command, args []string) error {
-			name, err := domainArg(args)
-			if err != nil {
-				return err
-			}
-			return withReader(cmd, o, func(ctx context.Context, r reader) error {
-				d, err := r.Domain(ctx, name)
-				if err != nil {
-					return err
-				}
-				e := server.Explain(d)
-				if o.json {
-					return printJSON(cmd.OutOrStdout(), e)
-				}
-				printExplanation(cmd.OutOrStdout(), e)
-				return nil
-			})
-		}),
-	}
-}
-
-func printExplanation(w io.Writer, e server.Explanation) {
+func printExplanation(w io.Writer, e server.Explanation) error {
 	fmt.Fprintln(w, e.Summary)
 	if e.Blocking != "" {
 		fmt.Fprintf(w, "What blocks it: %s.\n", strings.TrimSuffix(e.Blocking, "."))
@@ -163,33 +176,7 @@ func printExplanation(w io.Writer, e server.Explanation) {
 	if e.Blocking != "" && !e.NextRun.IsZero() {
 		fmt.Fprintf(w, "It is tried again at %s.\n", stamp(e.NextRun))
 	}
-}
-
-func recordsCommand(o *options) *cobra.Command {
-	return &cobra.Command{
-		Use:   "records DOMAIN",
-		Short: "Show the DNS records that a domain needs, as zone text",
-		Args:  cobra.ExactArgs(1),
-		RunE: action(func(cmd *cobra.Command, args []string) error {
-			name, err := domainArg(args)
-			if err != nil {
-				return err
-			}
-			return withReader(cmd, o, func(ctx context.Context, r reader) error {
-				all, err := r.Records(ctx, name)
-				if err != nil {
-					return err
-				}
-				if o.json {
-					return printJSON(cmd.OutOrStdout(), struct {
-						Records []server.DNSRecord `json:"records"`
-					}{all})
-				}
-				_, err = io.WriteString(cmd.OutOrStdout(), server.FormatZone(all))
-				return err
-			})
-		}),
-	}
+	return nil
 }
 
 func dash(s string) string { return cmp.Or(s, "-") }
