@@ -27,7 +27,9 @@ func loadConfig(path string) (*config.Config, error) {
 		}
 	}
 	if len(faults) > 0 {
-		slices.SortFunc(faults, func(a, b config.Error) int { return cmp.Or(cmp.Compare(a.Pos.Line, b.Pos.Line), cmp.Compare(a.What, b.What)) })
+		slices.SortFunc(faults, func(a, b config.Error) int {
+			return cmp.Or(cmp.Compare(a.Pos.Line, b.Pos.Line), cmp.Compare(a.What, b.What))
+		})
 		return nil, faults
 	}
 	return cfg, nil
