@@ -82,7 +82,7 @@ func (i *Issuer) account(ctx context.Context) (*account, error) {
 	}
 	key, err := x509.ParseECPrivateKey(stored.Key)
 	if err != nil {
-		return nil, fmt.Errorf("the ACME account key in the store is damaged: %w", err)
+		return nil, &storeError{fmt.Errorf("the ACME account key is damaged: %w", err)}
 	}
 	dir, err := i.fetchDirectory(ctx)
 	if err != nil {
@@ -98,6 +98,8 @@ func (i *Issuer) account(ctx context.Context) (*account, error) {
 		if err := i.register(ctx, key, &stored); err != nil {
 			return nil, err
 		}
+	} else if i.cfg.Email != "" && i.cfg.Email != stored.Email {
+		i.updateContact(ctx, key, stored)
 	}
 	a.current = &account{key: key, kid: stored.KID, dir: *dir}
 	a.fetched = i.now()
@@ -133,7 +135,7 @@ func (i *Issuer) storedAccount(ctx context.Context) (storedAccount, error) {
 	data, err := i.store.ACMEData(ctx, accountKey(i.cfg.Directory))
 	if err == nil {
 		if err := json.Unmarshal(data, &stored); err != nil {
-			return stored, fmt.Errorf("the ACME account in the store is damaged: %w", err)
+			return stored, &storeError{fmt.Errorf("the ACME account is damaged: %w", err)}
 		}
 		return stored, nil
 	}
@@ -164,15 +166,8 @@ func (i *Issuer) putAccount(ctx context.Context, stored storedAccount) error {
 // register makes the CA know the key (RFC 8555 §7.3) and stores the account's
 // URL. A key that the CA knows already gets the URL of its account.
 func (i *Issuer) register(ctx context.Context, key *ecdsa.PrivateKey, stored *storedAccount) error {
-	client := &acme.Client{
-		Key: key, DirectoryURL: i.cfg.Directory, HTTPClient: i.cfg.HTTPClient,
-		UserAgent: i.cfg.UserAgent, RetryBackoff: retryBadNonce,
-	}
-	var contact []string
-	if i.cfg.Email != "" {
-		contact = []string{"mailto:" + i.cfg.Email}
-	}
-	_, err := client.Register(ctx, &acme.Account{Contact: contact}, autocert.AcceptTOS)
+	client := i.client(key)
+	_, err := client.Register(ctx, &acme.Account{Contact: i.contact()}, autocert.AcceptTOS)
 	if err != nil && !errors.Is(err, acme.ErrAccountAlreadyExists) {
 		if refused := (*acme.Error)(nil); errors.As(err, &refused) {
 			ca := &caError{problem: &problem{Type: refused.ProblemType, Detail: refused.Detail, Status: refused.StatusCode}}
@@ -187,6 +182,36 @@ func (i *Issuer) register(ctx context.Context, key *ecdsa.PrivateKey, stored *st
 	}
 	i.log.Info("ACME account registered", "step", "account", "account", stored.KID, "directory", i.cfg.Directory)
 	return nil
+}
+
+// updateContact tells the CA a changed address (RFC 8555 §7.3.2). Certificates
+// do not depend on it.
+func (i *Issuer) updateContact(ctx context.Context, key *ecdsa.PrivateKey, stored storedAccount) {
+	client := i.client(key)
+	client.KID = acme.KeyID(stored.KID)
+	_, err := client.UpdateReg(ctx, &acme.Account{Contact: i.contact()})
+	if err == nil {
+		stored.Email = i.cfg.Email
+		err = i.putAccount(ctx, stored)
+	}
+	if err != nil {
+		i.log.Warn("the CA was not told the new contact address; certificates do not depend on it", "step", "account", "err", err)
+	}
+}
+
+// client speaks for the account outside of orders.
+func (i *Issuer) client(key *ecdsa.PrivateKey) *acme.Client {
+	return &acme.Client{
+		Key: key, DirectoryURL: i.cfg.Directory, HTTPClient: i.cfg.HTTPClient,
+		UserAgent: i.cfg.UserAgent, RetryBackoff: retryBadNonce,
+	}
+}
+
+func (i *Issuer) contact() []string {
+	if i.cfg.Email == "" {
+		return nil
+	}
+	return []string{"mailto:" + i.cfg.Email}
 }
 
 // retryBadNonce is an acme.Client.RetryBackoff that repeats nothing but a

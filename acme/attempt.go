@@ -54,7 +54,6 @@ var errStopping = errors.New("acme: shutting down")
 // type. stop ends when no new order may be opened, ctx when an open one is to
 // be abandoned.
 func (i *Issuer) attempt(stop, ctx context.Context, job state.CertJob) outcome {
-	began := i.now()
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
 
@@ -64,7 +63,7 @@ func (i *Issuer) attempt(stop, ctx context.Context, job state.CertJob) outcome {
 	defer context.AfterFunc(stop, cancelPrepare)()
 	acct, err := i.account(prepare)
 	if err != nil {
-		return i.withoutAccount(stop, began, err)
+		return i.withoutAccount(stop, err)
 	}
 
 	t := &orderTransport{
@@ -102,7 +101,7 @@ func (i *Issuer) attempt(stop, ctx context.Context, job state.CertJob) outcome {
 	defer cancelTidy()
 	i.closeChallenge(tidy, job.Host, job.Challenge)
 
-	return i.judge(stop, job, began, t.result(), cache.release(), err)
+	return i.judge(stop, job, t.result(), cache.release(), err)
 }
 
 // debit takes one order from the account's budget.
@@ -119,7 +118,7 @@ func (i *Issuer) debit(ctx context.Context, account string) error {
 }
 
 // withoutAccount judges an attempt that did not get as far as an order.
-func (i *Issuer) withoutAccount(stop context.Context, began time.Time, err error) outcome {
+func (i *Issuer) withoutAccount(stop context.Context, err error) outcome {
 	var ours *storeError
 	var ca *caError
 	switch {
@@ -130,12 +129,9 @@ func (i *Issuer) withoutAccount(stop context.Context, began time.Time, err error
 	case errors.As(err, &ca) && ca.asked:
 		return outcome{verdict: limited, problem: err.Error(), retryAt: ca.retryAt}
 	case errors.As(err, &ca):
-		i.pause.outage(began, i.now(), err.Error())
 		return outcome{verdict: unavailable, problem: err.Error()}
 	}
-	problem := i.unreachable(err)
-	i.pause.outage(began, i.now(), problem)
-	return outcome{verdict: unavailable, problem: problem}
+	return outcome{verdict: unavailable, problem: i.unreachable(err)}
 }
 
 // unreachable says that a request to the CA got no answer.
@@ -147,7 +143,7 @@ func (i *Issuer) unreachable(err error) string {
 }
 
 // judge decides what came of an attempt.
-func (i *Issuer) judge(stop context.Context, job state.CertJob, began time.Time, seen sighting, pem []byte, err error) outcome {
+func (i *Issuer) judge(stop context.Context, job state.CertJob, seen sighting, pem []byte, err error) outcome {
 	out := outcome{ordered: seen.ordered && !seen.rejected}
 	if pem != nil && err == nil {
 		return i.accept(job.Host, pem, out)
@@ -176,11 +172,11 @@ func (i *Issuer) judge(stop context.Context, job state.CertJob, began time.Time,
 		out.problem = fmt.Sprintf("the CA offers no %s challenge for this name, only %s", job.Challenge, strings.Join(seen.offered, ", "))
 		return out
 	}
-	return i.judgeFailure(job, began, seen, err, out)
+	return i.judgeFailure(job, seen, err, out)
 }
 
 // judgeFailure decides whose fault a failed request was.
-func (i *Issuer) judgeFailure(job state.CertJob, began time.Time, seen sighting, err error, out outcome) outcome {
+func (i *Issuer) judgeFailure(job state.CertJob, seen sighting, err error, out outcome) outcome {
 	switch {
 	case seen.problem != nil:
 		out.problem = seen.problem.String()
@@ -202,7 +198,6 @@ func (i *Issuer) judgeFailure(job state.CertJob, began time.Time, seen sighting,
 		out.verdict, out.retryAt = limited, seen.retryAt
 	case rateLimited, ofAccount, seen.err != nil, seen.status >= 500:
 		out.verdict = unavailable
-		i.pause.outage(began, i.now(), out.problem)
 		ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
 		defer cancel()
 		if err := i.forgetAccount(ctx, seen.problem.kind() == "accountDoesNotExist"); err != nil {

@@ -48,6 +48,7 @@ type fakeCA struct {
 	issued     [][]byte            // certificates, PEM
 	newOrders  map[string]int      // by host
 	accounts   int                 // newAccount requests
+	contacts   []string            // what accounts were made or updated with
 	requests   int                 // of any kind
 	open, peak int                 // orders
 	invalid    map[string][]string // host → challenge types that do not validate
@@ -173,8 +174,16 @@ func (ca *fakeCA) serve(ctx context.Context, method, path, nonce string, payload
 	case "nonce":
 		return answer(200, nil)
 	case "account":
-		ca.set(func() { ca.accounts++ })
+		ca.set(func() {
+			if number == "" {
+				ca.accounts++
+			}
+			ca.contacts = append(ca.contacts, string(payload))
+		})
 		res := object(201, map[string]any{"status": "valid"})
+		if number != "" {
+			res.StatusCode = http.StatusOK
+		}
 		res.Header.Set("Location", caURL+"/account/1")
 		return res
 	case "order":

@@ -207,7 +207,7 @@ func (i *Issuer) Status(ctx context.Context, host string) (state.CertStatus, err
 		if until.After(status.NextTry) {
 			status.NextTry = until
 		}
-		if status.Pending && status.Problem == "" {
+		if status.Problem == "" && (status.Pending || !job.Due.After(now)) {
 			status.Problem = reason
 		}
 	}

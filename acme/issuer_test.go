@@ -184,6 +184,28 @@ func TestAccountOnce(t *testing.T) {
 	})
 }
 
+// A changed address is told to the CA once.
+func TestContactChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, host, other)
+		r.start()
+		r.request(host)
+		after(10 * time.Second)
+		r.stop()
+		r.cfg.Email = "new@example.com"
+		for range 2 {
+			r.start()
+			r.store.jobs[other] = state.CertJob{Host: other, Due: time.Now(), Challenge: acme.TLSALPN01}
+			after(10 * time.Second)
+			r.stop()
+		}
+		if len(r.ca.contacts) != 2 || !strings.Contains(r.ca.contacts[0], "mailto:hostmaster@example.com") ||
+			!strings.Contains(r.ca.contacts[1], "mailto:new@example.com") {
+			t.Errorf("the CA was told %q", r.ca.contacts)
+		}
+	})
+}
+
 // A CA that has lost our account (a rebuilt staging or lab) gets it again.
 func TestAccountLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"testing"
 	"time"
 
 	"github.com/stshost/stshost/acme"
@@ -20,15 +19,14 @@ var errDisk = errors.New("disk full: free some space")
 
 // memStore is an acme.Store in memory that counts and can break.
 type memStore struct {
-	mu      sync.Mutex
-	data    map[string][]byte
-	certs   map[string]state.Certificate
-	jobs    map[string]state.CertJob
-	debits  map[string][]time.Time
-	reads   int // of Certificate and ACMEData
-	broken  bool
-	changed chan struct{} // closed and replaced by every write
-	stall   chan struct{} // if not nil, Certificate waits for it
+	mu     sync.Mutex
+	data   map[string][]byte
+	certs  map[string]state.Certificate
+	jobs   map[string]state.CertJob
+	debits map[string][]time.Time
+	reads  int // of Certificate and ACMEData
+	broken bool
+	stall  chan struct{} // if not nil, Certificate waits for it
 }
 
 var _ acme.Store = (*memStore)(nil)
@@ -36,7 +34,7 @@ var _ acme.Store = (*memStore)(nil)
 func newMemStore() *memStore {
 	return &memStore{
 		data: map[string][]byte{}, certs: map[string]state.Certificate{}, jobs: map[string]state.CertJob{},
-		debits: map[string][]time.Time{}, changed: make(chan struct{}),
+		debits: map[string][]time.Time{},
 	}
 }
 
@@ -66,43 +64,7 @@ func (s *memStore) write(f func()) error {
 		return errDisk
 	}
 	f()
-	close(s.changed)
-	s.changed = make(chan struct{})
 	return nil
-}
-
-// await waits until ok says yes to the store's contents.
-func (s *memStore) await(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	timeout := time.After(time.Minute)
-	for {
-		s.mu.Lock()
-		done, changed := ok(), s.changed
-		s.mu.Unlock()
-		if done {
-			return
-		}
-		select {
-		case <-changed:
-		case <-timeout:
-			t.Fatalf("still waiting for: %s; jobs %+v", what, s.jobs)
-		}
-	}
-}
-
-func (s *memStore) awaitCert(t *testing.T, host string) state.Certificate {
-	t.Helper()
-	s.await(t, "certificate of "+host, func() bool { return s.certs[host].Host != "" && !s.jobs[host].Running })
-	return s.certs[host]
-}
-
-// awaitAttempts waits until n attempts in a row have failed.
-func (s *memStore) awaitAttempts(t *testing.T, host string, n int) state.CertJob {
-	t.Helper()
-	s.await(t, fmt.Sprintf("%d failed attempts of %s", n, host), func() bool {
-		return s.jobs[host].Attempts == n && !s.jobs[host].Running
-	})
-	return s.job(host)
 }
 
 func get[V any](s *memStore, m map[string]V, key string) (V, error) {

@@ -50,8 +50,8 @@ type pause struct {
 	mu     sync.Mutex
 	until  time.Time
 	reason string
-	since  time.Time // when the last outage was noticed
-	length int       // outages in a row
+	since  time.Time // when the CA was last found unusable
+	length int       // how often in a row
 }
 
 // get returns until when to wait and why; ok is false when nothing holds.
@@ -70,17 +70,27 @@ func (p *pause) extend(until time.Time, reason string) {
 	}
 }
 
-// outage notes that the CA could not be used by an attempt that began at
-// began, and returns until when everything waits. Attempts that ran beside one
-// another see one outage, not several.
-func (p *pause) outage(began, now time.Time, reason string) time.Time {
+// unusable notes that the CA could not be used by an attempt that began at
+// began, and returns until when everything waits: until the CA's Retry-After,
+// or for an outage if it gave none. Attempts that ran beside one another see
+// one outage, not several.
+func (p *pause) unusable(began, now, retryAt time.Time, reason string) time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.length == 0 || !began.Before(p.since) {
 		p.length++
 		p.since = now
 	}
-	if until := now.Add(outage(p.length)); until.After(p.until) {
+	wait := outage(p.length)
+	if !retryAt.IsZero() {
+		// The first time the CA's word is enough. One that is too short would
+		// have us ask over and over, at the cost of an order each.
+		wait = time.Second
+		if p.length > 1 {
+			wait = outage(p.length - 1)
+		}
+	}
+	if until := later(retryAt, now.Add(wait)); until.After(p.until) {
 		p.until, p.reason = until, reason
 	}
 	return p.until

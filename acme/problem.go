@@ -68,6 +68,10 @@ func parseProblem(status int, body []byte) *problem {
 	return p
 }
 
+// maxRetryAfter is the longest Retry-After that is believed. Let's Encrypt's
+// limits reach over 7 days; more comes from something that is broken.
+const maxRetryAfter = 7 * 24 * time.Hour
+
 // retryAfter reads Retry-After (RFC 9110 §10.2.3); ok is false without a
 // usable one.
 func retryAfter(header http.Header, now time.Time) (at time.Time, ok bool) {
@@ -76,9 +80,12 @@ func retryAfter(header http.Header, now time.Time) (at time.Time, ok bool) {
 		return time.Time{}, false
 	}
 	if sec, err := strconv.ParseUint(v, 10, 31); err == nil {
-		return now.Add(time.Duration(sec) * time.Second), true
+		return now.Add(min(time.Duration(sec)*time.Second, maxRetryAfter)), true
 	}
 	at, err := http.ParseTime(v)
+	if latest := now.Add(maxRetryAfter); at.After(latest) {
+		at = latest
+	}
 	return at, err == nil
 }
 

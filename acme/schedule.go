@@ -23,7 +23,7 @@ const interrupted = "stshost was stopped while an order was open"
 // Run works until ctx ends, then waits for attempts that have an order open,
 // for [IssuerConfig.ShutdownGrace], and abandons those that are not done by
 // then. Trouble with the CA or the store is waited out, logged and shown by
-// Status. Run is called once.
+// Status. Run is called once, and by one process at a time for a store.
 func (i *Issuer) Run(ctx context.Context) error {
 	work, abandon := context.WithCancel(context.WithoutCancel(ctx))
 	defer abandon()
@@ -226,14 +226,14 @@ func (i *Issuer) after(ctx context.Context, job state.CertJob, out outcome) stat
 		job.Attempts++
 		job.Due = later(out.retryAt, now.Add(backoff(job.Attempts)))
 	case limited:
-		job.Due = later(out.retryAt, now.Add(time.Second))
-		i.pause.extend(job.Due, "the CA asks to wait: "+out.problem)
-		i.savePause(ctx, job.Due, "the CA asks to wait: "+out.problem)
+		reason := "the CA asks to wait: " + out.problem
+		job.Due = i.pause.unusable(job.LastAttempt, now, out.retryAt, reason)
+		i.savePause(ctx, job.Due, reason)
 	case budget:
 		job.Problem = before
 		i.pause.extend(later(out.retryAt, now.Add(time.Second)), out.problem)
 	case unavailable:
-		job.Due, _, _ = i.pause.get(now)
+		job.Due = i.pause.unusable(job.LastAttempt, now, time.Time{}, out.problem)
 		if out.ordered { // each try costs an order
 			job.Attempts++
 			job.Due = later(job.Due, now.Add(backoff(job.Attempts)))

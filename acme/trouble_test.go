@@ -7,6 +7,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/stshost/stshost/acme"
+	"github.com/stshost/stshost/internal/state"
 )
 
 const other = "mta-sts.example.org"
@@ -137,6 +140,31 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
+// A CA that goes on saying 429 with a short Retry-After is not asked at that
+// pace: each time would cost budget.
+func TestRetryAfterAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, host)
+		limited := true
+		r.ca.reply = func(kind, _ string) *http.Response {
+			if kind == "order" && limited {
+				return refuse(429, "rateLimited", "slow down", time.Second)
+			}
+			return nil
+		}
+		r.start()
+		defer r.stop()
+		r.request(host)
+		after(time.Hour)
+		if n := r.issuer.Stats().Orders; n < 5 || n > 10 {
+			t.Errorf("%d newOrder requests in an hour", n)
+		}
+		r.ca.set(func() { limited = false })
+		after(10 * time.Minute)
+		r.wantOrders(host, 1)
+	})
+}
+
 // A limit on one name is that host's alone.
 func TestRetryAfterForName(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -249,10 +277,10 @@ func TestChallengeNotOffered(t *testing.T) {
 func TestStoreBreaks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, host, other)
+		r.store.jobs[host] = state.CertJob{Host: host, Due: time.Now(), Challenge: acme.TLSALPN01}
+		r.store.setBroken(true)
 		r.start()
 		defer r.stop()
-		r.request(host)
-		r.store.setBroken(true)
 		after(10 * time.Minute)
 		r.wantOrders(host, 0)
 		if s := r.issuer.Stats(); !strings.Contains(s.PauseReason, "disk full") {
