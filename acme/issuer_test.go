@@ -194,8 +194,8 @@ func TestContactChanges(t *testing.T) {
 		r.stop()
 		r.cfg.Email = "new@example.com"
 		for range 2 {
-			r.start()
 			r.store.jobs[other] = state.CertJob{Host: other, Due: time.Now(), Challenge: acme.TLSALPN01}
+			r.start()
 			after(10 * time.Second)
 			r.stop()
 		}
