@@ -96,12 +96,12 @@ func (i *Issuer) attempt(stop, ctx context.Context, job state.CertJob) outcome {
 		m.HTTPHandler(nil) // makes autocert try http-01; the handler is not used
 	}
 	_, err = m.GetCertificate(ecdsaHello(job.Host))
-	t.close()
+	seen := t.close()
 	tidy, cancelTidy := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
 	defer cancelTidy()
 	i.closeChallenge(tidy, job.Host, job.Challenge)
 
-	return i.judge(stop, job, t.result(), cache.release(), err)
+	return i.judge(stop, job, seen, cache.release(), err)
 }
 
 // debit takes one order from the account's budget.

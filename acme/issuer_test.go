@@ -3,8 +3,10 @@ package acme_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -338,18 +340,34 @@ func TestRenewal(t *testing.T) {
 // What autocert leaves behind never orders, and goes away.
 func TestInertAfterwards(t *testing.T) {
 	for _, lifetime := range []time.Duration{time.Hour, 90 * 24 * time.Hour} {
-		synctest.Test(t, func(t *testing.T) {
-			r := newRig(t, host)
-			r.ca.lifetime = lifetime
-			r.start()
-			r.request(host)
-			after(time.Minute)
-			r.stop()
-			requests := r.ca.requests
-			after(200 * 24 * time.Hour) // the bubble would not end with a goroutine left
-			if r.ca.orders(host) != 1 || r.ca.requests != requests {
-				t.Errorf("%d orders, %d requests to the CA after the end", r.ca.orders(host), r.ca.requests-requests)
-			}
+		t.Run(lifetime.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const n = 100
+				var hosts []string
+				for k := range n {
+					hosts = append(hosts, fmt.Sprintf("mta-sts.h%02d.example", k))
+				}
+				r := newRig(t, hosts...)
+				r.ca.lifetime = lifetime
+				r.start()
+				for _, h := range hosts {
+					r.request(h)
+				}
+				after(time.Minute)
+				r.stop()
+				requests, before := r.ca.requests, heap()
+				after(100 * 24 * time.Hour) // the bubble would not end with a goroutine left
+				if r.ca.total() != n || r.ca.requests != requests {
+					t.Errorf("%d orders, %d requests to the CA after the end", r.ca.total(), r.ca.requests-requests)
+				}
+				// A short-lived certificate is past its timer at once.
+				freed := (int64(before) - int64(heap())) / n
+				t.Logf("%d bytes were kept for each certificate", freed)
+				if lifetime > 30*24*time.Hour && freed < 2000 {
+					t.Errorf("of what autocert kept for each certificate only %d bytes were freed", freed)
+				}
+				runtime.KeepAlive(r)
+			})
 		})
 	}
 }

@@ -15,11 +15,11 @@ import (
 // makes open challenges answerable, and keeps the certificate that comes out.
 type jobCache struct {
 	host string
-	open func(typ string, ch challenge) // makes a challenge answerable
 
 	mu     sync.Mutex
-	asked  bool   // the Manager has looked for an existing certificate
-	issued []byte // PEM: key, then chain
+	open   func(typ string, ch challenge) // makes a challenge answerable
+	asked  bool                           // the Manager has looked for an existing certificate
+	issued []byte                         // PEM: key, then chain
 }
 
 var _ autocert.Cache = (*jobCache)(nil)
@@ -53,12 +53,18 @@ func (j *jobCache) Put(_ context.Context, key string, data []byte) error {
 		j.issued = data
 		return nil
 	}
+	j.mu.Lock()
+	open := j.open
+	j.mu.Unlock()
+	if open == nil {
+		return nil // the attempt is over
+	}
 	if key == j.host+"+token" {
-		j.open(TLSALPN01, challenge{PEM: data})
+		open(TLSALPN01, challenge{PEM: data})
 		return nil
 	}
 	if token, ok := strings.CutSuffix(key, "+http-01"); ok {
-		j.open(HTTP01, challenge{Token: token, KeyAuth: string(data)})
+		open(HTTP01, challenge{Token: token, KeyAuth: string(data)})
 	}
 	return nil
 }
@@ -74,7 +80,7 @@ func (j *jobCache) release() []byte {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	issued := j.issued
-	j.issued = nil
+	j.issued, j.open = nil, nil
 	return issued
 }
 

@@ -24,13 +24,6 @@ type sighting struct {
 	asked     bool
 }
 
-// result returns what was seen so far.
-func (t *orderTransport) result() sighting {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.seen
-}
-
 // look reads a response on its way to autocert and returns the body that
 // autocert gets.
 func (t *orderTransport) look(url string, res *http.Response, body []byte) []byte {

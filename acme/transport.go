@@ -51,9 +51,9 @@ type orderTransport struct {
 	notUntil map[string]time.Time // URLs not to be asked before
 }
 
-// close ends requests under way, refuses further ones, and lets go of what
-// the Manager that keeps the transport does not need.
-func (t *orderTransport) close() {
+// close ends requests under way, refuses further ones, and returns what was
+// seen. It lets go of everything: the Manager keeps the transport.
+func (t *orderTransport) close() sighting {
 	t.mu.Lock()
 	t.closed = true
 	t.mu.Unlock()
@@ -61,8 +61,11 @@ func (t *orderTransport) close() {
 	t.inflight.Wait()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.next, t.acct, t.admit = nil, nil, nil
+	seen := t.seen
+	t.seen = sighting{}
+	t.next, t.acct, t.admit, t.now, t.ctx, t.cancel = nil, nil, nil, nil, nil, nil
 	t.authz, t.settled, t.notUntil = nil, nil, nil
+	return seen
 }
 
 // RoundTrip implements http.RoundTripper.
