@@ -131,8 +131,9 @@ type Config struct {
 
 // Reconciler works on domains until its context ends.
 type Reconciler struct {
-	cfg Config
-	log *slog.Logger
+	cfg    Config
+	log    *slog.Logger
+	random func(n int64) int64 // from 0 to n-1
 
 	mu      sync.Mutex
 	domains map[string]*domain
@@ -172,6 +173,7 @@ func New(ctx context.Context, cfg Config) (*Reconciler, error) {
 	r := &Reconciler{
 		cfg:     cfg,
 		log:     cfg.Logger,
+		random:  rand.Int64N,
 		domains: make(map[string]*domain),
 		kick:    make(chan struct{}, 1),
 	}
@@ -293,7 +295,7 @@ func (r *Reconciler) firstLook(d *domain, now time.Time) time.Time {
 		return now // the config changed while we were away
 	}
 	if d.row.NextRun.After(now.Add(r.cfg.Interval)) || d.row.NextRun.Before(now) {
-		return now.Add(time.Duration(rand.Int64N(int64(r.cfg.Interval)/10 + 1)))
+		return now.Add(time.Duration(r.random(int64(r.cfg.Interval)/10 + 1)))
 	}
 	return d.row.NextRun
 }

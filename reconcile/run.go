@@ -170,7 +170,7 @@ func (t *task) conclude(ctx context.Context, err error) {
 	next.LastRun = now
 	if err == nil {
 		next.LastError, next.Remedy, next.Attempts = "", "", 0
-		next.NextRun = now.Add(jitter(t.cfg.Interval))
+		next.NextRun = now.Add(t.jitter(t.cfg.Interval))
 		if t.row.Attempts > 0 {
 			t.log.Info("all is well again", "domain", next.Name, "step", next.Step)
 		}
@@ -185,9 +185,9 @@ func (t *task) conclude(ctx context.Context, err error) {
 		if b.step != next.Step {
 			next.Step, next.Since = b.step, now
 		}
-		retry := backoff(next.Attempts)
+		retry := t.backoff(next.Attempts)
 		if b.retry > 0 {
-			retry = jitter(b.retry)
+			retry = t.jitter(b.retry)
 		}
 		next.NextRun = now.Add(retry)
 		var paused interface{ RetryAt() time.Time }
@@ -207,7 +207,7 @@ func (t *task) conclude(ctx context.Context, err error) {
 			t.log.Error("cannot write the journal; what is served goes on being served", "domain", next.Name, "error", err)
 		}
 		next.LastError, next.Remedy = err.Error(), remedyOf(err)
-		next.NextRun = now.Add(backoff(next.Attempts))
+		next.NextRun = now.Add(t.backoff(next.Attempts))
 	}
 	t.row = next
 }

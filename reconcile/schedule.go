@@ -3,7 +3,6 @@ package reconcile
 import (
 	"container/heap"
 	"context"
-	"math/rand/v2"
 	"strings"
 	"sync"
 	"time"
@@ -182,13 +181,13 @@ func (r *Reconciler) runOne(ctx context.Context, d *domain) {
 // backoff is the pause after the given number of failed runs in a row: from
 // two seconds, so that an operator who has just mended something sees it, to
 // ten minutes.
-func backoff(attempts int) time.Duration {
+func (r *Reconciler) backoff(attempts int) time.Duration {
 	const longest = 10 * time.Minute
 	d := 2 * time.Second << min(max(attempts-1, 0), 10)
-	return jitter(min(d, longest))
+	return r.jitter(min(d, longest))
 }
 
 // jitter spreads d by a tenth either way, so that domains do not march in step.
-func jitter(d time.Duration) time.Duration {
-	return d - d/10 + time.Duration(rand.Int64N(int64(d)/5+1))
+func (r *Reconciler) jitter(d time.Duration) time.Duration {
+	return d - d/10 + time.Duration(r.random(int64(d)/5+1))
 }
