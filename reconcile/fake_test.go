@@ -41,14 +41,16 @@ type lab struct {
 	pushes []push
 	manual bool
 
-	elsewhere map[string]string // policies of an earlier host, by domain, seen while we serve none
+	elsewhere map[string]string // policies of another host, by domain, seen while we serve none or the host leads there
 	leads     bool              // policy hosts lead here
 	recordErr error
 	pushErr   error
 	fetchErr  error
 	journal   error // the store refuses writes
 	onOrder   func(host string)
-	faults    []string // broken invariants
+	slow      time.Duration  // a fetch of the policy takes this long
+	fetching  map[string]int // fetches under way, by domain
+	faults    []string       // broken invariants
 }
 
 // push is one change of the announcement, with what was served at that moment.
@@ -61,7 +63,7 @@ func newLab() *lab {
 	return &lab{
 		rows: map[string]state.Domain{}, ledger: map[string][]state.Body{},
 		served: map[string][]byte{}, certs: map[string]time.Time{}, orders: map[string]int{},
-		txt: map[string][]string{}, elsewhere: map[string]string{}, leads: true,
+		txt: map[string][]string{}, fetching: map[string]int{}, elsewhere: map[string]string{}, leads: true,
 	}
 }
 
@@ -104,6 +106,9 @@ func (l *lab) SaveDomain(_ context.Context, d state.Domain) error {
 func (l *lab) RemoveDomain(_ context.Context, name string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if err := l.write(); err != nil {
+		return err
+	}
 	delete(l.rows, name)
 	return nil
 }
@@ -136,6 +141,14 @@ func (l *lab) AddBody(_ context.Context, b state.Body) error {
 	defer l.mu.Unlock()
 	if err := l.write(); err != nil {
 		return err
+	}
+	for i, known := range l.ledger[b.Domain] {
+		if known.SHA256 == b.SHA256 {
+			if !known.LastServed.IsZero() {
+				l.ledger[b.Domain][i].LastServed = b.LastServed
+			}
+			return nil
+		}
 	}
 	l.ledger[b.Domain] = append(l.ledger[b.Domain], b)
 	return nil
@@ -228,13 +241,23 @@ func (l *lab) Record(_ context.Context, domain string) ([]string, error) {
 
 func (l *lab) FetchPolicy(_ context.Context, domain string) ([]state.Fetch, error) {
 	l.mu.Lock()
+	l.fetching[domain]++
+	if l.fetching[domain] > 1 {
+		l.faults = append(l.faults, "two runs of "+domain+" at a time")
+	}
+	slow := l.slow
+	l.mu.Unlock()
+	time.Sleep(slow)
+	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.fetching[domain]--
 	if err := l.step(); err != nil {
 		return nil, err
 	}
 	f := state.Fetch{Family: "IPv4", Address: "192.0.2.1:443", Err: l.fetchErr}
 	body, ok := l.served[domain]
-	if ok && l.certs[mtasts.PolicyHost(domain)].IsZero() {
+	ok = ok && l.leads
+	if ok && !time.Now().Before(l.certs[mtasts.PolicyHost(domain)]) {
 		f.Err = errors.New("no certificate")
 	}
 	if !ok {

@@ -244,7 +244,11 @@ func (r *Reconciler) SetDomains(ctx context.Context, wanted []Wanted) (Changes, 
 		case d.orphan:
 			d.orphan, d.wanted = false, w
 			c.Added = append(c.Added, w.Domain)
-			r.schedule(d, r.firstLook(d, now))
+			if d.running {
+				d.again = true // the run under way began before it left the config
+			} else {
+				r.schedule(d, r.firstLook(d, now))
+			}
 		case !d.wanted.equal(w):
 			d.wanted = w
 			c.Changed = append(c.Changed, w.Domain)

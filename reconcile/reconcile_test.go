@@ -407,6 +407,32 @@ func TestRemovedDomainIsStillServed(t *testing.T) {
 	})
 }
 
+// A domain leaves the config and comes back, changed, while a run of it is
+// under way: the next run waits for that one.
+func TestDomainComesBackWhileItIsWorkedOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab()
+		p := l.start(t, want(example, "mx1.example.com"))
+		defer p.stop()
+		settleFor(time.Minute)
+		l.mu.Lock()
+		l.slow = 30 * time.Second
+		l.mu.Unlock()
+		p.Wake(example)
+		settleFor(10 * time.Second)
+		p.set(t)
+		p.set(t, want(example, "mx2.example.com"))
+		settleFor(10 * time.Minute)
+		wantStep(t, p, state.Confirmed)
+		if id := live(t, l); !mtasts.Announces(id, l.served[example]) || !strings.Contains(string(l.served[example]), "mx2") {
+			t.Errorf("id %s, serves %q", id, l.served[example])
+		}
+		if len(l.faults) > 0 {
+			t.Error(l.faults)
+		}
+	})
+}
+
 // The process is killed before each of its calls in turn, while a domain is
 // new and again while its policy changes. The next life must end the work
 // with no id ahead of its body, no second id for one body, no second order.
