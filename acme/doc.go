@@ -24,5 +24,5 @@
 // A Manager that has issued keeps a renewal timer that cannot be stopped from
 // outside. It is inert: it has no way to the CA once its attempt is over, and
 // it ends for good when it first fires, at the latest 30 days before the
-// certificate expires. Until then it holds some kilobytes.
+// certificate expires. Until then it holds about 6 kB.
 package acme
