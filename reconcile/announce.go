@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -151,8 +152,8 @@ func records(txts []string) []string {
 //
 // The journalled id stands: it was made for this body. Failing that, an id in
 // DNS that names this very body is kept, so that a lost store forces nobody to
-// fetch again, unless another body was served since it was made: a sender may
-// hold that one under this id (A→B→A), and only a new id dislodges it.
+// fetch again, unless the ledger knows of another body: a sender may hold that
+// one under this id (A→B→A), and only a new id dislodges it.
 func (t *task) chooseID(ctx context.Context, body []byte, views []state.ServerTXT) error {
 	if t.row.ID != "" && mtasts.Announces(t.row.ID, body) {
 		return nil
@@ -161,22 +162,33 @@ func (t *task) chooseID(ctx context.Context, body []byte, views []state.ServerTX
 	if err != nil {
 		return err
 	}
-	digest := mtasts.Digest(body)
-	stamp := t.cfg.Now()
 	next := t.row
-	next.ID = ""
-	if live := liveID(views); mtasts.Announces(live, body) {
-		made, _ := mtasts.IDTime(live)
-		if !servedSince(ledger, digest, made) {
-			next.ID = live
-		} else if !stamp.After(made.Add(time.Second)) {
-			stamp = made.Add(time.Second) // within one second, or after a clock went back
-		}
-	}
-	if next.ID == "" {
-		next.ID = mtasts.NewID(stamp, body)
+	if live := liveID(views); mtasts.Announces(live, body) && !otherServed(ledger, mtasts.Digest(body)) {
+		next.ID = live
+	} else {
+		next.ID = mtasts.NewID(stampAfter(views, t.cfg.Now()), body)
 	}
 	return t.save(ctx, next)
+}
+
+// stampAfter is now, or a second after the latest of our ids in DNS: a stamp
+// has whole seconds, and bodies can change faster than that. An id that is
+// more than an hour ahead of the clock says nothing.
+func stampAfter(views []state.ServerTXT, now time.Time) time.Time {
+	stamp := now
+	for _, s := range views {
+		for _, txt := range s.TXT {
+			rec, err := mtasts.ParseRecord(txt)
+			if err != nil {
+				continue
+			}
+			made, ours := mtasts.IDTime(rec.ID)
+			if ours && made.Before(now.Add(time.Hour)) && stamp.Before(made.Add(time.Second)) {
+				stamp = made.Add(time.Second)
+			}
+		}
+	}
+	return stamp
 }
 
 // liveID is the id that every server which answers shows alone; "" if they
@@ -196,13 +208,7 @@ func liveID(views []state.ServerTXT) string {
 	return id
 }
 
-// servedSince reports whether a body other than digest was served at or after
-// t.
-func servedSince(ledger []state.Body, digest string, t time.Time) bool {
-	for _, b := range ledger {
-		if !strings.EqualFold(b.SHA256, digest) && (b.LastServed.IsZero() || !b.LastServed.Before(t)) {
-			return true
-		}
-	}
-	return false
+// otherServed reports whether a body other than digest was ever served.
+func otherServed(ledger []state.Body, digest string) bool {
+	return slices.ContainsFunc(ledger, func(b state.Body) bool { return !strings.EqualFold(b.SHA256, digest) })
 }
