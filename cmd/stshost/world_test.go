@@ -36,9 +36,13 @@ type world struct {
 
 	ahead atomic.Int64 // how far stshost's clock is ahead of ours, in nanoseconds
 
-	domains []entry // of the config, in order
-	extra   string  // more lines for the config
-	watch   string  // [watch] interval
+	https, http string  // [listen]; the addresses that the CA and senders connect to unless a test sets others
+	acme        string  // more lines of [acme]
+	domains     []entry // of the config, in order
+	extra       string  // more lines for the config
+	watch       string  // [watch] interval
+
+	level slog.Level // what is logged
 }
 
 // entry is a [[domain]] of the config.
@@ -66,6 +70,7 @@ func newWorld(t *testing.T, domains ...string) *world {
 	key := l.DNS.Key()
 	w := &world{
 		t: t, lab: l, dir: dir, dnsAddr: l.DNS.Addr(), dnsPort: l.DNSPort, watch: "1h",
+		https: l.HTTPSAddr, http: l.HTTPAddr, level: slog.LevelDebug,
 		account: fmt.Sprintf("provider = \"rfc2136\"\nserver = %q\nkey_name = %q\nkey_alg = %q\nkey = %q\n",
 			l.DNS.Addr(), key.Name, key.Algorithm, key.Secret),
 	}
@@ -94,6 +99,7 @@ url = "sqlite:%s/stshost.db"
 directory = %q
 roots_file = %q
 accept_terms = true
+%s
 [net]
 resolver = %q
 dns_port = %d
@@ -105,7 +111,7 @@ smtp_port = %d
 interval = %q
 [dns.main]
 %s
-`, w.lab.HTTPSAddr, w.lab.HTTPAddr, w.admin(), w.dir, w.lab.CA.DirectoryURL(), w.lab.ACMERootsFile,
+`, w.https, w.http, w.admin(), w.dir, w.lab.CA.DirectoryURL(), w.lab.ACMERootsFile, w.acme,
 		w.dnsAddr, w.dnsPort, w.lab.RootsFile, w.lab.HTTPSPort, w.lab.HTTPPort, w.lab.SMTPPort, w.watch, w.account)
 	b.WriteString(w.extra)
 	for _, d := range w.domains {
@@ -143,7 +149,7 @@ func (w *world) start() *running {
 	}
 	log := &logBuffer{}
 	ctx, cancel := context.WithCancel(context.Background())
-	s, err := newService(ctx, cfg, slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	s, err := newService(ctx, cfg, slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: w.level})),
 		environment{dnsTransport: w.transport, now: w.now})
 	if err != nil {
 		cancel()
