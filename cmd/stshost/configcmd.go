@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -165,6 +167,7 @@ func lookUpMX(ctx context.Context, servers []string, domain string) ([]string, e
 	if err != nil {
 		return nil, fmt.Errorf("cannot look up the MX records of %s: %w; name the hosts with --mx", domain, err)
 	}
+	slices.SortStableFunc(found, func(a, b resolver.MX) int { return cmp.Compare(a.Preference, b.Preference) })
 	var hosts []string
 	for _, m := range found {
 		if strings.Trim(m.Host, ".") == "" {
