@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stshost/stshost/acme"
 	"github.com/stshost/stshost/internal/lab"
 	"github.com/stshost/stshost/internal/state"
 	"github.com/stshost/stshost/mtasts"
@@ -42,7 +43,8 @@ type world struct {
 	extra       string  // more lines for the config
 	watch       string  // [watch] interval
 
-	level slog.Level // what is logged
+	level     slog.Level                                        // what is logged
+	certStore func(acme.CertificateStore) acme.CertificateStore // see environment
 }
 
 // entry is a [[domain]] of the config.
@@ -150,7 +152,7 @@ func (w *world) start() *running {
 	log := &logBuffer{}
 	ctx, cancel := context.WithCancel(context.Background())
 	s, err := newService(ctx, cfg, slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: w.level})),
-		environment{dnsTransport: w.transport, now: w.now})
+		environment{dnsTransport: w.transport, now: w.now, certStore: w.certStore})
 	if err != nil {
 		cancel()
 		w.t.Fatal(err)
