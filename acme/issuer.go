@@ -201,6 +201,7 @@ func (i *Issuer) Status(ctx context.Context, host string) (state.CertStatus, err
 		return status, fmt.Errorf("acme: status of %s: %w", host, err)
 	}
 	now := i.now()
+	status.Running = job.Running
 	status.Pending = job.Running || job.Attempts > 0 || job.Problem != "" || !status.Valid(now)
 	status.NextTry, status.Attempts, status.Problem = job.Due, job.Attempts, job.Problem
 	if until, reason, ok := i.pause.get(now); ok && !job.Running {

@@ -10,8 +10,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"strconv"
-	"syscall"
+	"slices"
 	"time"
 
 	"github.com/stshost/stshost/internal/resolver"
@@ -113,6 +112,7 @@ func (p *Prober) addresses(ctx context.Context, host string) ([]address, error) 
 			all = append(all, address{family: f.name, err: err})
 			continue
 		}
+		slices.SortFunc(addrs, netip.Addr.Compare) // resolvers rotate; our messages should not
 		if len(addrs) > maxAddresses {
 			addrs = addrs[:maxAddresses]
 		}
@@ -136,7 +136,7 @@ func route(addr netip.Addr) error {
 	if err == nil {
 		return conn.Close()
 	}
-	if errors.Is(err, syscall.ENETUNREACH) || errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EAFNOSUPPORT) {
+	if resolver.NoRoute(err) {
 		family := "IPv4"
 		if addr.Is6() {
 			family = "IPv6"
@@ -165,5 +165,3 @@ func (p *Prober) tlsConfig(host string) *tls.Config {
 		MinVersion: tls.VersionTLS12, // RFC 8461 §3.3 by way of RFC 9325
 	}
 }
-
-func portOf(n int) string { return strconv.Itoa(n) }

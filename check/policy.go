@@ -14,24 +14,29 @@ import (
 	"github.com/stshost/stshost/mtasts"
 )
 
-// userAgent names us in the logs of whoever hosts the policy.
-const userAgent = "stshost (MTA-STS policy check)"
+// UserAgent names us in the logs of whoever hosts the policy; our own server
+// tells our looks from those of senders by it.
+const UserAgent = "stshost (MTA-STS policy check)"
 
 // FetchPolicy fetches the policy of domain as a sender does (RFC 8461 §3.3),
-// over every address of each family apart. The error says that there was
-// nothing to fetch from; a fetch that failed is told in its Err.
+// from the first addresses of each family, each apart. The error says that
+// there was nothing to fetch from; a fetch that failed is told in its Err.
 func (p *Prober) FetchPolicy(ctx context.Context, domain string) ([]state.Fetch, error) {
-	host := mtasts.PolicyHost(domain)
-	if p.cfg.Via != "" {
-		f := state.Fetch{Family: "via " + p.cfg.Via, Address: p.cfg.Via}
-		ctx, cancel := context.WithTimeout(ctx, FetchTimeout)
-		defer cancel()
-		p.fetch(ctx, domain, &f)
-		return []state.Fetch{f}, nil
-	}
-	return p.each(ctx, host, p.cfg.HTTPSPort, func(ctx context.Context, f *state.Fetch) {
+	return p.each(ctx, mtasts.PolicyHost(domain), p.cfg.HTTPSPort, func(ctx context.Context, f *state.Fetch) {
 		p.fetch(ctx, domain, f)
 	})
+}
+
+// FetchBack is FetchPolicy by way of [Config.Via], if that is set.
+func (p *Prober) FetchBack(ctx context.Context, domain string) ([]state.Fetch, error) {
+	if p.cfg.Via == "" {
+		return p.FetchPolicy(ctx, domain)
+	}
+	f := state.Fetch{Family: "via " + p.cfg.Via, Address: p.cfg.Via}
+	ctx, cancel := context.WithTimeout(ctx, FetchTimeout)
+	defer cancel()
+	p.fetch(ctx, domain, &f)
+	return []state.Fetch{f}, nil
 }
 
 func (p *Prober) fetch(ctx context.Context, domain string, f *state.Fetch) {
@@ -42,9 +47,6 @@ func (p *Prober) fetch(ctx context.Context, domain string, f *state.Fetch) {
 		return
 	}
 	defer resp.Body.Close()
-	if certs := resp.TLS.PeerCertificates; len(certs) > 0 {
-		f.NotAfter = certs[0].NotAfter
-	}
 	f.Body, f.Err = readPolicy(resp)
 }
 
@@ -70,10 +72,10 @@ func (p *Prober) get(ctx context.Context, target, host, address string) (*http.R
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set("User-Agent", userAgent)
+	req.Header.Set("User-Agent", UserAgent)
 	resp, err := client.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", address, shorten(err))
+		return nil, shorten(err)
 	}
 	return resp, nil
 }
@@ -101,11 +103,15 @@ func readPolicy(resp *http.Response) ([]byte, error) {
 	return body, nil
 }
 
-// shorten drops the "Get <url>:" that net/http puts before every error: the
-// message around it names host and address already.
+// shorten drops what net/http and net put before every error: URL, operation
+// and addresses. The message around it names the address, and a local port
+// would make every failure look like a new one.
 func shorten(err error) error {
 	if u, ok := errors.AsType[*url.Error](err); ok {
-		return u.Err
+		err = u.Err
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		err = op.Err
 	}
 	return err
 }

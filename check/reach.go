@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -28,9 +29,9 @@ func (p *Prober) Reach(ctx context.Context, host, path, token string) ([]state.F
 		got, err := io.ReadAll(io.LimitReader(resp.Body, maxToken))
 		switch {
 		case err != nil:
-			f.Err = fmt.Errorf("%s: %w", f.Address, err)
+			f.Err = shorten(err)
 		case strings.TrimSpace(string(got)) != token:
-			f.Err = fmt.Errorf("%s answers, but it is another server (HTTP status %d)", f.Address, resp.StatusCode)
+			f.Err = fmt.Errorf("it answers, but it is another server (HTTP status %d)", resp.StatusCode)
 		}
 	})
 }
@@ -41,7 +42,7 @@ func (p *Prober) Open(ctx context.Context, host string) ([]state.Fetch, error) {
 	return p.each(ctx, host, p.cfg.HTTPSPort, func(ctx context.Context, f *state.Fetch) {
 		conn, err := p.cfg.Dial(ctx, "tcp", f.Address)
 		if err != nil {
-			f.Err = err
+			f.Err = shorten(err)
 			return
 		}
 		conn.Close()
@@ -63,7 +64,7 @@ func (p *Prober) each(ctx context.Context, host string, port int, look func(cont
 		if a.err != nil {
 			continue
 		}
-		f.Address = net.JoinHostPort(a.addr.String(), portOf(port))
+		f.Address = net.JoinHostPort(a.addr.String(), strconv.Itoa(port))
 		if a.skipped == "" {
 			wg.Go(func() { look(ctx, f) })
 		}

@@ -23,12 +23,7 @@ func (u *Updater) byHand(ctx context.Context, target state.Target, want string) 
 		if s.Err != nil {
 			return fmt.Errorf("%w; whether it stands is not known: %v", state.ErrManual, s.Err)
 		}
-		var ours []string
-		for _, txt := range s.TXT {
-			if mtasts.IsRecord(txt) {
-				ours = append(ours, txt)
-			}
-		}
+		ours := mtasts.Records(s.TXT)
 		switch {
 		case want == "" && len(ours) > 0:
 			return fmt.Errorf("%w: remove the TXT record %q at %s; %s still shows it", state.ErrManual, ours[0], target.Name, s.Server)

@@ -72,17 +72,24 @@ func cutRecordVersion(txt string) (fields string, ok bool) {
 	return strings.CutPrefix(strings.TrimLeft(rest, blanks), ";")
 }
 
+// Records returns those of the TXT records at a name that senders count as
+// MTA-STS records; the others are somebody else's (RFC 8461 §3.1).
+func Records(txts []string) []string {
+	var ours []string
+	for _, txt := range txts {
+		if IsRecord(txt) {
+			ours = append(ours, txt)
+		}
+	}
+	return ours
+}
+
 // FindRecord returns the one MTA-STS record among the TXT records at a name,
 // as senders find it (RFC 8461 §3.1): others are passed over. txts holds each
 // record with its strings joined. The error wraps ErrNoRecord or
 // ErrSeveralRecords, or is the *RecordError of the only candidate.
 func FindRecord(txts []string) (Record, error) {
-	var candidates []string
-	for _, txt := range txts {
-		if IsRecord(txt) {
-			candidates = append(candidates, txt)
-		}
-	}
+	candidates := Records(txts)
 	switch len(candidates) {
 	case 0:
 		return Record{}, ErrNoRecord

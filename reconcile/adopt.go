@@ -40,14 +40,14 @@ func (t *task) decideFirst(ctx context.Context) error {
 	switch {
 	case found.policy != nil && len(found.ids) > 0:
 		return t.adopt(ctx, *found.policy, found.body)
-	case t.wanted.Mode != "" || t.row.Mode != "":
-		return nil // pinned, or decided by an earlier look
+	case t.wanted.Mode != "" || t.row.Adopted:
+		return nil // pinned, or adopted by an earlier look
 	case len(found.ids) > 0:
 		return t.adoptByDigest(ctx, found)
 	}
-	// No record: senders see no MTA-STS here. Nothing is journalled yet, so
-	// that a record that appears before the first body still counts.
-	t.row.Mode = mtasts.ModeTesting
+	// No record: senders see no MTA-STS here, and the domain starts in
+	// testing. That is journalled with the body and not before, so that a
+	// record that appears until then still counts.
 	return nil
 }
 
@@ -59,10 +59,7 @@ func (t *task) lookUp(ctx context.Context) (published, error) {
 		return published{}, err
 	}
 	var found published
-	for _, txt := range txts {
-		if !mtasts.IsRecord(txt) {
-			continue
-		}
+	for _, txt := range mtasts.Records(txts) {
 		id := "" // a record that cannot be read still says that MTA-STS was meant
 		if rec, err := mtasts.ParseRecord(txt); err == nil {
 			id = rec.ID
@@ -138,13 +135,12 @@ func (t *task) adoptByDigest(ctx context.Context, found published) error {
 		}
 	}
 	if ours {
-		return &blocked{step: t.row.Step,
+		return &blocked{
 			err: fmt.Errorf("%s announces a policy that an earlier stshost served, and it is not known whether that was enforce (fetching it: %w)",
 				mtasts.RecordName(t.wanted.Domain), found.err),
 			remedy: `restore the store, or say which mode it was with mode = "enforce" or mode = "testing" for this domain in the config`}
 	}
-	t.log.Warn("a record is announced, but no policy can be fetched: starting in testing", "domain", t.wanted.Domain,
+	t.log.Warn("a record is announced, but no policy can be fetched: the domain starts in testing", "domain", t.wanted.Domain,
 		"reason", found.err, "remedy", `if the domain was in enforce, set mode = "enforce" for it in the config`)
-	t.row.Mode = mtasts.ModeTesting
 	return nil
 }

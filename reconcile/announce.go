@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,140 +13,117 @@ import (
 	"github.com/stshost/stshost/mtasts"
 )
 
-// settle is how long a pushed record may take to show on every authoritative
-// server before it is pushed again.
-const settle = time.Minute
-
 // announce makes the record at _mta-sts.<domain> carry the id of the body that
 // was just proven, and sees it on every authoritative server.
 func (t *task) announce(ctx context.Context, body []byte) error {
 	views, err := t.cfg.DNS.Observe(ctx, t.wanted.Target)
 	if err != nil {
-		return t.dnsBlocked(fmt.Errorf("cannot ask the name servers of %s: %w", t.wanted.Domain, err),
-			"see that the zone exists and its name servers answer")
+		return &blocked{err: fmt.Errorf("cannot ask the name servers of %s: %w", t.wanted.Domain, err),
+			remedy: "see that the zone exists and its name servers answer"}
 	}
 	if err := t.chooseID(ctx, body, views); err != nil {
 		return err
 	}
 	txt := mtasts.Record{ID: t.row.ID}.String()
-	view := compare(views, txt)
-	if view.wrong == nil {
-		return t.confirm(ctx, view)
-	}
-
-	recent := t.row.Step == state.Announced && t.cfg.Now().Sub(t.row.Since) < settle
-	if !recent {
-		if t.row.Step == state.Confirmed {
-			t.log.Warn("the record drifted and is repaired", "domain", t.wanted.Domain, "id", t.row.ID, "reason", view.wrong)
-		}
-		if err := t.push(ctx, txt); err != nil {
+	seen := compare(views, txt)
+	drifted := seen.wrong != nil && !(seen.nothing && t.row.Step == state.Confirmed) // no answer is no drift
+	if drifted {
+		if err := t.push(ctx, txt, seen); err != nil {
 			return err
 		}
 		if views, err = t.cfg.DNS.Observe(ctx, t.wanted.Target); err != nil {
-			return t.dnsBlocked(err, "it is asked again by itself")
+			return &blocked{err: err, remedy: "it is asked again by itself"}
 		}
-		if view = compare(views, txt); view.wrong == nil {
-			return t.confirm(ctx, view)
-		}
+		seen = compare(views, txt)
 	}
-	return &blocked{step: state.Announced, err: view.wrong,
-		remedy: "the provider has taken the record; it is looked for again until every name server shows it"}
+	return t.confirm(ctx, seen)
 }
 
-// push has the provider publish txt. The id in it is in the journal already.
-func (t *task) push(ctx context.Context, txt string) error {
+// push has the provider publish txt, the id of which is in the journal
+// already. A provider that has it changes nothing, so a record that is slow to
+// reach all name servers may be pushed again and again.
+func (t *task) push(ctx context.Context, txt string, seen view) error {
 	err := t.cfg.DNS.Push(ctx, t.wanted.Target, txt)
 	if errors.Is(err, state.ErrManual) {
-		return &blocked{step: state.Proven, wait: true, retry: 15 * time.Second,
-			err:    err,
+		return &blocked{wait: before(t.row.Step, state.Announced), retry: t.handPause(), err: err,
 			remedy: fmt.Sprintf("enter it, in place of any other v=STSv1 record there: %s. IN TXT %q", t.wanted.Target.Name, txt)}
 	}
 	if err != nil {
-		// Whatever was announced before, this body's record is not.
-		return &blocked{step: state.Proven, err: err,
-			remedy: "mend what the message names; the policy is served and proven, and the record is pushed as soon as it can be"}
+		return &blocked{err: err, remedy: "the policy is served and proven; the record is pushed as soon as the provider takes it"}
 	}
-	next := t.row
-	next.Step, next.Since = state.Announced, t.cfg.Now()
-	if err := t.save(ctx, next); err != nil {
-		return err
+	switch t.row.Step {
+	case state.Confirmed:
+		t.log.Warn("the record had drifted and was pushed again", "domain", t.wanted.Domain, "id", t.row.ID, "reason", seen.wrong)
+	case state.Proven:
+		if err := t.enter(ctx, state.Announced); err != nil {
+			return err
+		}
+		t.log.Info("record pushed", "domain", t.wanted.Domain, "step", t.row.Step, "id", t.row.ID)
 	}
-	t.log.Info("record pushed", "domain", t.wanted.Domain, "step", next.Step, "id", next.ID)
 	return nil
 }
 
-func (t *task) dnsBlocked(err error, remedy string) *blocked {
-	return &blocked{step: t.row.Step, err: err, remedy: remedy}
+// handPause is how long to leave a person alone who has a record to enter: at
+// first they may be at it, later the domain is one of many that wait.
+func (t *task) handPause() time.Duration {
+	return min(max(t.cfg.Now().Sub(t.row.Since)/10, 15*time.Second), 10*time.Minute)
 }
 
-func (t *task) confirm(ctx context.Context, v view) error {
-	if t.row.Step != state.Confirmed {
-		if v.silent != nil {
-			return &blocked{step: state.Announced, err: v.silent,
-				remedy: "a name server that does not answer must be mended or taken out of the zone's NS records"}
-		}
-		if err := t.enter(ctx, state.Confirmed); err != nil {
-			return err
-		}
-		t.log.Info("record confirmed on every authoritative server", "domain", t.wanted.Domain, "step", t.row.Step, "id", t.row.ID)
+// confirm ends the announcement if every server shows it.
+func (t *task) confirm(ctx context.Context, seen view) error {
+	switch {
+	case seen.wrong != nil && !seen.nothing:
+		return &blocked{err: seen.wrong,
+			remedy: "the provider has taken the record; it is looked for again until every name server shows it"}
+	case seen.wrong != nil, seen.silent != nil:
+		return &blocked{err: cmp.Or(seen.silent, seen.wrong),
+			remedy: "a name server that does not answer must be mended or taken out of the zone's NS records; see, too, that this machine may send to port 53"}
+	case t.row.Step == state.Confirmed:
 		return nil
 	}
-	if v.silent != nil {
-		return &blocked{step: state.Confirmed, err: v.silent,
-			remedy: "a name server that does not answer must be mended or taken out of the zone's NS records"}
+	if err := t.enter(ctx, state.Confirmed); err != nil {
+		return err
 	}
+	t.log.Info("record confirmed on every authoritative server", "domain", t.wanted.Domain, "step", t.row.Step, "id", t.row.ID)
 	return nil
 }
 
 // view sums up what the authoritative servers show.
 type view struct {
-	wrong  error // a server shows something else than exactly our record
-	silent error // a server could not be asked
+	wrong   error // a server shows something else than exactly our record, or nothing is known
+	silent  error // a server could not be asked
+	nothing bool  // none could
 }
 
 // compare holds what each server shows against the one record that senders
 // must find: with two that begin v=STSv1 they act as if there were none
 // (RFC 8461 §3.1).
 func compare(views []state.ServerTXT, txt string) view {
-	var v view
+	v := view{nothing: true}
 	if len(views) == 0 {
-		v.wrong = errors.New("the zone has no name server to ask")
+		v.silent = errors.New("the zone has no name server to ask")
 	}
 	for _, s := range views {
 		if s.Err != nil {
-			v.silent = fmt.Errorf("name server %s: %w", s.Server, s.Err)
+			v.silent = cmp.Or(v.silent, s.Err)
 			continue
 		}
-		ours := records(s.TXT)
+		v.nothing = false
+		ours := mtasts.Records(s.TXT)
 		switch {
 		case len(ours) == 1 && ours[0] == txt:
 		case len(ours) == 0:
-			v.wrong = fmt.Errorf("name server %s has no MTA-STS record yet", s.Server)
+			v.wrong = cmp.Or(v.wrong, fmt.Errorf("%s has no MTA-STS record", s.Server))
 		case len(ours) > 1:
-			v.wrong = fmt.Errorf("name server %s has %d MTA-STS records, and senders ignore them all (RFC 8461 §3.1)", s.Server, len(ours))
+			v.wrong = cmp.Or(v.wrong, fmt.Errorf("%s has %d MTA-STS records, and senders ignore them all (RFC 8461 §3.1)", s.Server, len(ours)))
 		default:
-			v.wrong = fmt.Errorf("name server %s still shows %q", s.Server, ours[0])
+			v.wrong = cmp.Or(v.wrong, fmt.Errorf("%s shows %q", s.Server, ours[0]))
 		}
 	}
-	answered := false
-	for _, s := range views {
-		answered = answered || s.Err == nil
-	}
-	if !answered && v.wrong == nil {
+	if v.nothing {
 		v.wrong = v.silent
 	}
 	return v
-}
-
-// records filters the MTA-STS records among the TXT records at a name.
-func records(txts []string) []string {
-	var ours []string
-	for _, txt := range txts {
-		if mtasts.IsRecord(txt) {
-			ours = append(ours, txt)
-		}
-	}
-	return ours
 }
 
 // chooseID settles the id for body and journals it before anyone can see it.

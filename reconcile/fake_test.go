@@ -48,6 +48,10 @@ type lab struct {
 	fetchErr  error
 	journal   error // the store refuses writes
 	onOrder   func(host string)
+	lookups   int            // fetches of a policy so far
+	failures  map[string]int // failed orders in a row, by host
+	hairpin   bool           // [prove] via: FetchBack sees what we serve wherever the host leads
+	silent    error          // the name servers do not answer
 	slow      time.Duration  // a fetch of the policy takes this long
 	fetching  map[string]int // fetches under way, by domain
 	faults    []string       // broken invariants
@@ -63,7 +67,7 @@ func newLab() *lab {
 	return &lab{
 		rows: map[string]state.Domain{}, ledger: map[string][]state.Body{},
 		served: map[string][]byte{}, certs: map[string]time.Time{}, orders: map[string]int{},
-		txt: map[string][]string{}, fetching: map[string]int{}, elsewhere: map[string]string{}, leads: true,
+		txt: map[string][]string{}, fetching: map[string]int{}, elsewhere: map[string]string{}, failures: map[string]int{}, leads: true,
 	}
 }
 
@@ -225,8 +229,8 @@ func (l *lab) Observe(_ context.Context, t state.Target) ([]state.ServerTXT, err
 		return nil, err
 	}
 	return []state.ServerTXT{
-		{Server: "ns1", TXT: slices.Clone(l.txt[t.Name])},
-		{Server: "ns2", TXT: slices.Clone(l.txt[t.Name])},
+		{Server: "name server ns1.example (192.0.2.53:53)", TXT: slices.Clone(l.txt[t.Name]), Err: l.silent},
+		{Server: "name server ns2.example (198.51.100.53:53)", TXT: slices.Clone(l.txt[t.Name]), Err: l.silent},
 	}, nil
 }
 
@@ -242,6 +246,7 @@ func (l *lab) Record(_ context.Context, domain string) ([]string, error) {
 func (l *lab) FetchPolicy(_ context.Context, domain string) ([]state.Fetch, error) {
 	l.mu.Lock()
 	l.fetching[domain]++
+	l.lookups++
 	if l.fetching[domain] > 1 {
 		l.faults = append(l.faults, "two runs of "+domain+" at a time")
 	}
@@ -273,6 +278,15 @@ func (l *lab) FetchPolicy(_ context.Context, domain string) ([]state.Fetch, erro
 	return []state.Fetch{f, {Family: "IPv6", Skipped: "no IPv6 route from this machine"}}, nil
 }
 
+func (l *lab) FetchBack(ctx context.Context, domain string) ([]state.Fetch, error) {
+	if !l.hairpin {
+		return l.FetchPolicy(ctx, domain)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return []state.Fetch{{Family: "via 127.0.0.1:443", Address: "127.0.0.1:443", Body: l.served[domain]}}, l.step()
+}
+
 func (l *lab) reach() ([]state.Fetch, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -301,32 +315,53 @@ func (l *lab) reach2() ([]state.Fetch, error) {
 // labCerts is the lab as a CA that issues at once.
 type labCerts struct{ *lab }
 
-func (l labCerts) SetHosts(map[string]struct{})       {}
-func (l labCerts) Drop(context.Context, string) error { return nil }
+func (l labCerts) SetHosts(map[string]struct{}) {}
 
-func (l labCerts) Request(_ context.Context, host, _ string) error {
+func (l labCerts) Drop(_ context.Context, host string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.step(); err != nil {
+		return err
+	}
+	delete(l.failures, host)
+	return nil
+}
+
+func (l labCerts) Request(ctx context.Context, host, _ string) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	l.mu.Lock()
 	if err := l.step(); err != nil {
 		l.mu.Unlock()
 		return err
 	}
-	l.orders[host]++
-	if l.problem == "" {
-		l.certs[host] = time.Now().Add(90 * 24 * time.Hour)
-	}
 	wake := l.onOrder
-	l.mu.Unlock()
-	if l.problem == "" {
-		wake(host)
+	ok := l.problem == ""
+	switch {
+	case l.failures[host] > 0 && !ok:
+		wake = func(string) {} // waits out its backoff
+	case ok:
+		l.orders[host]++
+		delete(l.failures, host)
+		l.certs[host] = time.Now().Add(90 * 24 * time.Hour)
+	default:
+		l.orders[host]++
+		l.failures[host]++
 	}
+	l.mu.Unlock()
+	wake(host)
 	return nil
 }
 
 func (l labCerts) Status(_ context.Context, host string) (state.CertStatus, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return state.CertStatus{Host: host, NotAfter: l.certs[host], Problem: l.problem,
-		Pending: l.problem != "" && l.orders[host] > 0}, l.step()
+	status := state.CertStatus{Host: host, NotAfter: l.certs[host], NextTry: l.certs[host]}
+	if n := l.failures[host]; n > 0 {
+		status.Pending, status.Problem, status.Attempts = true, l.problem, n
+	}
+	return status, l.step()
 }
 
 // process is one life of a reconciler in the lab.
@@ -345,7 +380,7 @@ func (l *lab) start(t *testing.T, wanted ...Wanted) *process {
 	r, err := New(t.Context(), Config{
 		Journal: l, Certificates: labCerts{l}, Publisher: l, World: l, DNS: l,
 		Probe: func(string) (string, string) { return "/probe", "token" },
-		HTTP:  true, Interval: time.Hour, Workers: 2,
+		HTTP:  true, Hairpin: l.hairpin, Interval: time.Hour, Workers: 2,
 	})
 	if err != nil {
 		t.Fatal(err)

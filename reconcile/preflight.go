@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,16 +18,24 @@ const patience = 15 * time.Minute
 // preflight makes sure that the CA's validation would reach this
 // installation, and says which challenge type to try first. A failed order is
 // not free: CAs count failed validations.
-func (t *task) preflight(ctx context.Context, host string) (challenge string, err error) {
+func (t *task) preflight(ctx context.Context, host string, status state.CertStatus) (challenge string, err error) {
 	challenge, err = t.leadsHere(ctx, host)
 	if err == nil {
 		return challenge, nil
 	}
-	waited := t.row.Step == state.WaitingDNS && t.cfg.Now().Sub(t.row.Since) >= patience
-	if waited && !hostMissing(err) {
-		t.log.Info("trying one order although the host does not seem to lead here",
+	var b *blocked
+	if !errors.As(err, &b) || hostMissing(err) {
+		return "", err
+	}
+	switch {
+	case status.Problem != "":
+		b.err = fmt.Errorf("%w; an order was tried all the same: %s", b.err, status.Problem)
+	case t.row.Step == state.WaitingDNS && t.cfg.Now().Sub(t.row.Since) >= patience:
+		t.log.Info("trying an order although the host does not seem to lead here",
 			"domain", t.wanted.Domain, "host", host, "reason", err)
-		return "tls-alpn-01", nil
+		if err := t.cfg.Certificates.Request(ctx, host, ""); err != nil {
+			return "", err
+		}
 	}
 	return "", err
 }
@@ -38,20 +47,43 @@ func hostMissing(err error) bool {
 	return errors.As(err, &e) && e.NoAddress()
 }
 
+// viaHint is what helps where everything is right but for the view from here.
+const viaHint = "if it does and this machine just cannot reach its own public address, set [prove] via"
+
+// notFound is the block of a host that is not in DNS.
+func notFound(host string, err error) *blocked {
+	return &blocked{step: state.WaitingDNS, err: err,
+		remedy: fmt.Sprintf("add an A or AAAA record for %s with this server's address, or a CNAME that leads to it", host)}
+}
+
+// lookUpError is the block of a host one of whose address families could not
+// be looked up; nil if all could.
+func lookUpError(host string, fetches []state.Fetch) error {
+	for _, f := range fetches {
+		if f.Err != nil && f.Address == "" {
+			return &blocked{step: state.WaitingDNS, err: fmt.Errorf("cannot look up %s: %w", host, f.Err),
+				remedy: "see that the resolver answers, and the domain's name servers"}
+		}
+	}
+	return nil
+}
+
 func (t *task) leadsHere(ctx context.Context, host string) (challenge string, err error) {
 	open, err := t.cfg.World.Open(ctx, host)
 	if err != nil {
-		return "", &blocked{step: state.WaitingDNS, err: err,
-			remedy: fmt.Sprintf("add an A or AAAA record for %s with this server's address, or a CNAME that leads to it", host)}
+		return "", notFound(host, err)
 	}
-	httpsErr := firstError(open)
+	if err := lookUpError(host, open); err != nil {
+		return "", err
+	}
 	if t.cfg.Hairpin {
 		return "tls-alpn-01", nil // our own address cannot be reached from here
 	}
+	httpsErr := firstError(open)
 	if !t.cfg.HTTP {
 		if httpsErr != nil {
 			return "", &blocked{step: state.WaitingDNS, err: fmt.Errorf("%s cannot be reached on the HTTPS port: %w", host, httpsErr),
-				remedy: fmt.Sprintf("let %s lead to this server and open port 443", host)}
+				remedy: fmt.Sprintf("let %s lead to this server and open port 443; %s", host, viaHint)}
 		}
 		return "tls-alpn-01", nil
 	}
@@ -62,8 +94,8 @@ func (t *task) leadsHere(ctx context.Context, host string) (challenge string, er
 	}
 	if err != nil {
 		return "", &blocked{step: state.WaitingDNS,
-			err:    fmt.Errorf("%s does not lead to this server (it points to %s): %w", host, addressesOf(reach), err),
-			remedy: fmt.Sprintf("let every A and AAAA record of %s lead to this server, with port 80 and 443 open", host)}
+			err:    fmt.Errorf("%s does not lead to this server as far as can be seen from here: %w", host, err),
+			remedy: fmt.Sprintf("let every A and AAAA record of %s lead to this server, with ports 80 and 443 open; %s", host, viaHint)}
 	}
 	if httpsErr != nil {
 		return "http-01", nil // only port 80 reaches us
@@ -76,33 +108,32 @@ func (t *task) leadsHere(ctx context.Context, host string) (challenge string, er
 func firstError(fetches []state.Fetch) error {
 	tried := false
 	for _, f := range fetches {
-		if f.Skipped != "" {
-			continue
-		}
-		tried = true
 		if f.Err != nil {
-			return fmt.Errorf("%s: %w", f.Family, f.Err)
+			return located(f)
 		}
+		tried = tried || f.Skipped == ""
 	}
 	if !tried {
-		var why []string
-		for _, f := range fetches {
-			why = append(why, f.Skipped)
-		}
-		return fmt.Errorf("none of its addresses can be tried (%s)", strings.Join(why, ", "))
+		return errNotTried(fetches)
 	}
 	return nil
 }
 
-func addressesOf(fetches []state.Fetch) string {
-	var all []string
+// located is the error of f with the address that it is about.
+func located(f state.Fetch) error {
+	if f.Address == "" {
+		return fmt.Errorf("%s: %w", f.Family, f.Err)
+	}
+	return fmt.Errorf("%s %s: %w", f.Family, f.Address, f.Err)
+}
+
+// errNotTried says why no address could be tried.
+func errNotTried(fetches []state.Fetch) error {
+	var why []string
 	for _, f := range fetches {
-		if f.Address != "" {
-			all = append(all, f.Address)
+		if !slices.Contains(why, f.Skipped) {
+			why = append(why, f.Skipped)
 		}
 	}
-	if len(all) == 0 {
-		return "no address"
-	}
-	return strings.Join(all, ", ")
+	return fmt.Errorf("none of its addresses can be tried from here (%s); add one that can, or set [prove] via", strings.Join(why, ", "))
 }

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,33 +15,42 @@ import (
 // prove fetches the policy back as a sender would and wants exactly the bytes
 // that are served. Without this proof nothing is announced.
 func (t *task) prove(ctx context.Context, body []byte) error {
-	host := mtasts.PolicyHost(t.wanted.Domain)
-	fetches, err := t.cfg.World.FetchPolicy(ctx, t.wanted.Domain)
-	if err != nil {
-		return &blocked{step: state.Serving, err: err,
-			remedy: fmt.Sprintf("add an A or AAAA record for %s with this server's address, or a CNAME that leads to it", host)}
-	}
-	proof, err := judge(fetches, body)
-	if err != nil {
-		return &blocked{step: state.Serving,
-			err:    fmt.Errorf("a sender cannot fetch the policy from %s: %w", host, err),
-			remedy: fmt.Sprintf("let every A and AAAA record of %s lead to this server on port 443, with nothing in between that changes or redirects it", host)}
-	}
+	proof, err := t.fetchBack(ctx, body)
 	next := t.row
 	next.Proof = proof
-	if before(next.Step, state.Proven) {
+	if err == nil && before(next.Step, state.Proven) {
 		next.Step, next.Since = state.Proven, t.cfg.Now()
 	}
 	if next == t.row {
-		return nil
-	}
-	if err := t.save(ctx, next); err != nil {
 		return err
 	}
-	if next.Step == state.Proven {
+	reached := next.Step != t.row.Step
+	if saveErr := t.save(ctx, next); saveErr != nil {
+		return cmp.Or(err, saveErr)
+	}
+	if reached {
 		t.log.Info("policy fetched back as a sender would", "domain", t.wanted.Domain, "step", next.Step, "proof", proof)
 	}
-	return nil
+	return err
+}
+
+// fetchBack returns how the body was proven, or a *blocked.
+func (t *task) fetchBack(ctx context.Context, body []byte) (proof string, err error) {
+	host := mtasts.PolicyHost(t.wanted.Domain)
+	fetches, err := t.cfg.World.FetchBack(ctx, t.wanted.Domain)
+	if err != nil {
+		return "", notFound(host, err)
+	}
+	if err := lookUpError(host, fetches); err != nil {
+		return "", err
+	}
+	proof, err = judge(fetches, body)
+	if err != nil {
+		return "", &blocked{
+			err:    fmt.Errorf("a sender cannot fetch the policy from %s: %w", host, err),
+			remedy: fmt.Sprintf("let every A and AAAA record of %s lead to this server on port 443, with nothing in between that changes or redirects it; %s", host, viaHint)}
+	}
+	return proof, nil
 }
 
 // errOtherBody is what a fetch finds when something else answers, or a cache
@@ -59,9 +69,9 @@ func judge(fetches []state.Fetch, body []byte) (proof string, err error) {
 		case f.Skipped != "":
 			part = f.Family + " skipped: " + f.Skipped
 		case f.Err != nil:
-			return "", fmt.Errorf("%s: %w", f.Family, f.Err)
+			return "", located(f)
 		case !bytes.Equal(f.Body, body):
-			return "", fmt.Errorf("%s: %s: %w", f.Family, f.Address, errOtherBody)
+			return "", fmt.Errorf("%s %s: %w", f.Family, f.Address, errOtherBody)
 		default:
 			tried = true
 		}
@@ -71,7 +81,7 @@ func judge(fetches []state.Fetch, body []byte) (proof string, err error) {
 		}
 	}
 	if !tried {
-		return "", fmt.Errorf("none of its addresses can be tried (%s)", strings.Join(parts, ", "))
+		return "", errNotTried(fetches)
 	}
 	return strings.Join(parts, ", "), nil
 }

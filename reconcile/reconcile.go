@@ -11,9 +11,9 @@ package reconcile
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -59,7 +59,6 @@ type Certificates interface {
 type Publisher interface {
 	Set(domain string, body []byte)
 	SetAll(bodies map[string][]byte)
-	Remove(domain string)
 }
 
 // World is the view from outside; package check is the real one.
@@ -68,6 +67,9 @@ type World interface {
 	Record(ctx context.Context, domain string) ([]string, error)
 	// FetchPolicy fetches the policy over each address as a sender does.
 	FetchPolicy(ctx context.Context, domain string) ([]state.Fetch, error)
+	// FetchBack is FetchPolicy by way of [prove] via, where that is set: it
+	// tells what this installation serves, not who else is out there.
+	FetchBack(ctx context.Context, domain string) ([]state.Fetch, error)
 	// Reach asks each address of host for path over port 80 and compares the
 	// answer with token.
 	Reach(ctx context.Context, host, path, token string) ([]state.Fetch, error)
@@ -95,15 +97,7 @@ type Wanted struct {
 }
 
 func (w Wanted) equal(o Wanted) bool {
-	if len(w.MX) != len(o.MX) || w.Domain != o.Domain || w.MaxAge != o.MaxAge || w.Mode != o.Mode || w.Target != o.Target {
-		return false
-	}
-	for i := range w.MX {
-		if w.MX[i] != o.MX[i] {
-			return false
-		}
-	}
-	return true
+	return w.Domain == o.Domain && slices.Equal(w.MX, o.MX) && w.MaxAge == o.MaxAge && w.Mode == o.Mode && w.Target == o.Target
 }
 
 // Config wires a Reconciler to the rest.
@@ -150,9 +144,10 @@ type domain struct {
 	orphan  bool // no longer in the config, still served
 	row     state.Domain
 	due     time.Time
-	index   int  // place in the queue; -1 when not queued
-	running bool // a worker has it
-	again   bool // woken while running
+	index   int                // place in the queue; -1 when not queued
+	running bool               // a worker has it
+	again   bool               // woken while running
+	cancel  context.CancelFunc // ends the run under way
 }
 
 // New returns a Reconciler with what the journal knows: bodies that were
@@ -197,142 +192,4 @@ func New(ctx context.Context, cfg Config) (*Reconciler, error) {
 	}
 	cfg.Publisher.SetAll(bodies)
 	return r, nil
-}
-
-// Changes tells what SetDomains did, by policy domain.
-type Changes struct {
-	Added   []string
-	Changed []string
-	Removed []string
-}
-
-// Empty reports whether nothing changed.
-func (c Changes) Empty() bool { return len(c.Added)+len(c.Changed)+len(c.Removed) == 0 }
-
-// SetDomains makes wanted the domains to work on. What did not change is not
-// touched. A domain that is gone from wanted but has been served goes on being
-// served: senders may hold its policy for as long as its max_age
-// (RFC 8461 §8.3).
-func (r *Reconciler) SetDomains(ctx context.Context, wanted []Wanted) (Changes, error) {
-	rows := make(map[string]state.Domain)
-	saved, err := r.cfg.Journal.Domains(ctx)
-	if err != nil {
-		return Changes{}, err
-	}
-	for _, row := range saved {
-		rows[row.Name] = row
-	}
-
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var c Changes
-	now := r.cfg.Now()
-	keep := make(map[string]struct{}, len(wanted))
-	for _, w := range wanted {
-		keep[w.Domain] = struct{}{}
-		d := r.domains[w.Domain]
-		switch {
-		case d == nil:
-			row, ok := rows[w.Domain]
-			if !ok {
-				row = state.Domain{Name: w.Domain, Step: state.WaitingDNS, Since: now}
-			}
-			d = &domain{name: w.Domain, wanted: w, row: row, index: -1}
-			r.domains[w.Domain] = d
-			c.Added = append(c.Added, w.Domain)
-			r.schedule(d, now)
-		case d.orphan:
-			d.orphan, d.wanted = false, w
-			c.Added = append(c.Added, w.Domain)
-			if d.running {
-				d.again = true // the run under way began before it left the config
-			} else {
-				r.schedule(d, r.firstLook(d, now))
-			}
-		case !d.wanted.equal(w):
-			d.wanted = w
-			c.Changed = append(c.Changed, w.Domain)
-			r.wake(d)
-		default:
-			d.wanted = w // only Source can differ
-		}
-	}
-	for name, d := range r.domains {
-		if _, ok := keep[name]; ok || d.orphan {
-			continue
-		}
-		c.Removed = append(c.Removed, name)
-		r.unschedule(d)
-		if d.row.BodySHA256 != "" || d.running {
-			d.orphan = true
-			continue
-		}
-		delete(r.domains, name)
-		if err := r.forget(ctx, name); err != nil {
-			r.log.Warn("cannot forget a domain that left the config", "domain", name, "error", err)
-		}
-	}
-	hosts := make(map[string]struct{}, len(r.domains))
-	for name := range r.domains {
-		hosts[mtasts.PolicyHost(name)] = struct{}{}
-	}
-	r.cfg.Certificates.SetHosts(hosts)
-	return c, nil
-}
-
-// forget drops what was noted about a domain that never served a body.
-func (r *Reconciler) forget(ctx context.Context, name string) error {
-	return errors.Join(
-		r.cfg.Certificates.Drop(ctx, mtasts.PolicyHost(name)),
-		r.cfg.Journal.RemoveDomain(ctx, name),
-	)
-}
-
-// firstLook is when a domain known from before the start is looked at: at once
-// unless all was well, else when it would have been due. Many domains that
-// are overdue spread over a part of the interval.
-func (r *Reconciler) firstLook(d *domain, now time.Time) time.Time {
-	if d.row.Step != state.Confirmed || d.row.LastError != "" {
-		return now
-	}
-	if p, body, err := r.policy(d.wanted, d.row); err != nil || mtasts.Digest(body) != d.row.BodySHA256 || p.Mode == "" {
-		return now // the config changed while we were away
-	}
-	if d.row.NextRun.After(now.Add(r.cfg.Interval)) || d.row.NextRun.Before(now) {
-		return now.Add(time.Duration(r.random(int64(r.cfg.Interval)/10 + 1)))
-	}
-	return d.row.NextRun
-}
-
-// Snapshot is what the reconciler knows of a domain at one moment.
-type Snapshot struct {
-	Wanted Wanted
-	Orphan bool // left the config, still served
-	State  state.Domain
-}
-
-// Snapshot returns what is known of the named domain.
-func (r *Reconciler) Snapshot(name string) (Snapshot, bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	d, ok := r.domains[name]
-	if !ok {
-		return Snapshot{}, false
-	}
-	return d.snapshot(), true
-}
-
-// Snapshots returns what is known of every domain, in no order.
-func (r *Reconciler) Snapshots() []Snapshot {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	all := make([]Snapshot, 0, len(r.domains))
-	for _, d := range r.domains {
-		all = append(all, d.snapshot())
-	}
-	return all
-}
-
-func (d *domain) snapshot() Snapshot {
-	return Snapshot{Wanted: d.wanted, Orphan: d.orphan, State: d.row}
 }

@@ -367,7 +367,7 @@ func TestByHandWaitsForTheRecord(t *testing.T) {
 		l.mu.Lock()
 		l.txt["_mta-sts.example.com"] = []string{txt}
 		l.mu.Unlock()
-		settleFor(time.Minute)
+		settleFor(10 * time.Minute)
 		wantStep(t, p, state.Confirmed)
 	})
 }

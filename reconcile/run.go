@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +13,7 @@ import (
 
 // blocked is why a domain does not get further, and what the operator can do.
 type blocked struct {
-	step   state.Step // the step that still holds
+	step   state.Step // where a domain without a body stands now; "" where it stood
 	err    error
 	remedy string
 	retry  time.Duration // when to look again; 0: by the backoff
@@ -41,7 +42,7 @@ func (t *task) run(ctx context.Context) error {
 	}
 	policy, body, err := t.policy(t.wanted, t.row)
 	if err != nil {
-		return &blocked{step: t.row.Step, err: err, remedy: "correct the domain's entry in the config"}
+		return &blocked{err: err, remedy: "correct the domain's entry in the config"}
 	}
 	if err := t.ensureCertificate(ctx); err != nil {
 		return err
@@ -49,17 +50,20 @@ func (t *task) run(ctx context.Context) error {
 	if err := t.serve(ctx, policy, body); err != nil {
 		return err
 	}
-	if err := t.prove(ctx, body); err != nil {
-		return err
+	unproven := t.prove(ctx, body)
+	if unproven != nil && before(t.row.Step, state.Announced) {
+		return unproven
 	}
-	return t.announce(ctx, body)
+	// What was announced before is kept right in any case: a second record
+	// would switch MTA-STS off for those who can fetch.
+	return cmp.Or(unproven, t.announce(ctx, body))
 }
 
 // policy is the policy that the domain should serve now, and its bytes.
 func (r *Reconciler) policy(w Wanted, row state.Domain) (mtasts.Policy, []byte, error) {
 	p := mtasts.Policy{Mode: w.Mode, MX: w.MX, MaxAge: w.MaxAge}
 	if p.Mode == "" {
-		p.Mode = row.Mode
+		p.Mode = cmp.Or(row.Mode, mtasts.ModeTesting)
 		if row.MaxAge != 0 && row.ConfigMaxAge == w.MaxAge {
 			p.MaxAge = row.MaxAge
 		}
@@ -68,34 +72,47 @@ func (r *Reconciler) policy(w Wanted, row state.Domain) (mtasts.Policy, []byte, 
 	return p, body, err
 }
 
-// ensureCertificate waits for a certificate for the policy host; the first
-// time it makes sure that an order can succeed before it asks for one.
+// ensureCertificate waits for a certificate for the policy host. As long as
+// there is none it makes sure that an order can succeed before it asks for one.
 func (t *task) ensureCertificate(ctx context.Context) error {
 	host := mtasts.PolicyHost(t.wanted.Domain)
-	status, err := t.cfg.Certificates.Status(ctx, host)
+	certs := t.cfg.Certificates
+	status, err := certs.Status(ctx, host)
 	if err != nil {
 		return err
 	}
 	if status.Valid(t.cfg.Now()) {
+		if status.NextTry.IsZero() {
+			// Nobody looks after its renewal: the host was away for a while.
+			return certs.Request(ctx, host, "")
+		}
 		return nil
 	}
-	challenge := "tls-alpn-01"
-	if !status.Pending {
-		if challenge, err = t.preflight(ctx, host); err != nil {
+	challenge := ""
+	if t.row.BodySHA256 == "" && !status.Running { // a host that served before led here
+		if challenge, err = t.preflight(ctx, host, status); err != nil {
 			return err
+		}
+		if t.row.Step == state.WaitingDNS && status.Attempts > 0 {
+			// The failures were those of a host that led elsewhere: their
+			// backoff, of up to a day, is not for one that leads here now.
+			if err := certs.Drop(ctx, host); err != nil {
+				return err
+			}
+			status = state.CertStatus{Host: host}
 		}
 	}
 	if err := t.enter(ctx, state.WaitingCertificate); err != nil {
 		return err
 	}
-	if err := t.cfg.Certificates.Request(ctx, host, challenge); err != nil {
+	if err := certs.Request(ctx, host, challenge); err != nil {
 		return err
 	}
-	if status.Problem != "" {
+	if status.Problem != "" && !status.Running {
 		return &blocked{
 			step:   state.WaitingCertificate,
-			err:    fmt.Errorf("the CA did not issue a certificate for %s: %s", host, status.Problem),
-			remedy: "mend what the CA names; the next attempt is at " + status.NextTry.UTC().Format(time.RFC3339),
+			err:    fmt.Errorf("there is no certificate for %s yet: %s", host, status.Problem),
+			remedy: "mend what it names if it is on your side; the next attempt is at " + status.NextTry.UTC().Format(time.RFC3339),
 			retry:  time.Minute,
 		}
 	}
@@ -109,9 +126,6 @@ func (t *task) serve(ctx context.Context, policy mtasts.Policy, body []byte) err
 	digest := mtasts.Digest(body)
 	if t.row.BodySHA256 == digest {
 		t.cfg.Publisher.Set(t.wanted.Domain, body)
-		if t.row.Step == state.WaitingDNS || t.row.Step == state.WaitingCertificate {
-			return t.enter(ctx, state.Serving)
-		}
 		return nil
 	}
 	now := t.cfg.Now()
@@ -136,9 +150,11 @@ func (t *task) serve(ctx context.Context, policy mtasts.Policy, body []byte) err
 	return nil
 }
 
-// enter journals that the domain has reached step, if that is news.
+// enter journals that the domain has reached step, if that is news. For one
+// body a domain goes forward only: what goes wrong later is an error at the
+// step that it had reached.
 func (t *task) enter(ctx context.Context, step state.Step) error {
-	if t.row.Step == step {
+	if !before(t.row.Step, step) {
 		return nil
 	}
 	next := t.row
@@ -165,51 +181,61 @@ func (t *task) commit(next state.Domain) {
 
 // conclude notes how the run ended and when the next one is due.
 func (t *task) conclude(ctx context.Context, err error) {
-	now := t.cfg.Now()
+	before := t.row
 	next := t.row
-	next.LastRun = now
+	next.LastRun = t.cfg.Now()
 	if err == nil {
 		next.LastError, next.Remedy, next.Attempts = "", "", 0
-		next.NextRun = now.Add(t.jitter(t.cfg.Interval))
-		if t.row.Attempts > 0 {
-			t.log.Info("all is well again", "domain", next.Name, "step", next.Step)
-		}
+		next.NextRun = next.LastRun.Add(t.jitter(t.cfg.Interval))
 	} else {
-		b := &blocked{step: next.Step, err: err, remedy: remedyOf(err)}
-		errors.As(err, &b)
-		next.Attempts++
-		if b.wait {
-			next.Attempts = 0
-		}
-		next.LastError, next.Remedy = b.Error(), b.remedy
-		if b.step != next.Step {
-			next.Step, next.Since = b.step, now
-		}
-		retry := t.backoff(next.Attempts)
-		if b.retry > 0 {
-			retry = t.jitter(b.retry)
-		}
-		next.NextRun = now.Add(retry)
-		var paused interface{ RetryAt() time.Time }
-		if errors.As(err, &paused) && paused.RetryAt().After(next.NextRun) {
-			next.NextRun = paused.RetryAt() // a limit of the DNS provider
-		}
-		switch {
-		case next.LastError == t.row.LastError: // said before
-		case b.wait:
-			t.log.Info("waiting", "domain", next.Name, "step", next.Step, "reason", next.LastError)
-		default:
-			t.log.Warn("blocked", "domain", next.Name, "step", next.Step, "reason", next.LastError, "remedy", next.Remedy)
-		}
+		t.blockedBy(&next, err)
 	}
 	if err := t.cfg.Journal.SaveDomain(ctx, next); err != nil {
-		if t.row.LastError != err.Error() {
+		// The look-up went well or not: without a journal nothing can go on.
+		next.LastError, next.Remedy = err.Error(), remedyOf(err)
+		next.Attempts = before.Attempts + 1
+		next.NextRun = next.LastRun.Add(t.backoff(next.Attempts))
+		if before.LastError != next.LastError {
 			t.log.Error("cannot write the journal; what is served goes on being served", "domain", next.Name, "error", err)
 		}
-		next.LastError, next.Remedy = err.Error(), remedyOf(err)
-		next.NextRun = now.Add(t.backoff(next.Attempts))
+		t.row = next
+		return
 	}
 	t.row = next
+	switch waits := err != nil && next.Attempts == 0; {
+	case next.LastError == before.LastError: // said before
+	case err == nil && before.Attempts > 0:
+		t.log.Info("all is well again", "domain", next.Name, "step", next.Step)
+	case err == nil:
+	case waits:
+		t.log.Info("waiting", "domain", next.Name, "step", next.Step, "reason", next.LastError)
+	default:
+		t.log.Warn("blocked", "domain", next.Name, "step", next.Step, "reason", next.LastError, "remedy", next.Remedy)
+	}
+}
+
+// blockedBy notes in next why the domain does not get further, and when it is
+// looked at again.
+func (t *task) blockedBy(next *state.Domain, err error) {
+	b := &blocked{err: err, remedy: remedyOf(err)}
+	errors.As(err, &b)
+	next.Attempts++
+	if b.wait {
+		next.Attempts = 0
+	}
+	next.LastError, next.Remedy = b.Error(), b.remedy
+	if b.step != "" && b.step != next.Step && next.BodySHA256 == "" {
+		next.Step, next.Since = b.step, next.LastRun
+	}
+	retry := t.backoff(next.Attempts)
+	if b.retry > 0 {
+		retry = t.jitter(b.retry)
+	}
+	next.NextRun = next.LastRun.Add(retry)
+	var paused interface{ RetryAt() time.Time }
+	if errors.As(err, &paused) && paused.RetryAt().After(next.NextRun) {
+		next.NextRun = paused.RetryAt() // a limit of the DNS provider
+	}
 }
 
 // remedyOf is the advice that an error carries, as those of the store do.

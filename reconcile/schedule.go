@@ -3,10 +3,12 @@ package reconcile
 import (
 	"container/heap"
 	"context"
+	"errors"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/stshost/stshost/internal/state"
 	"github.com/stshost/stshost/mtasts"
 )
 
@@ -67,7 +69,8 @@ func (r *Reconciler) wake(d *domain) {
 	case d.running:
 		d.again = true
 	default:
-		r.schedule(d, r.cfg.Now())
+		// Before whatever is overdue: something has happened to this one.
+		r.schedule(d, time.Time{})
 	}
 }
 
@@ -147,35 +150,45 @@ func (r *Reconciler) next() (*domain, time.Duration) {
 
 // runOne takes one domain as far as it gets and puts it back in the queue.
 func (r *Reconciler) runOne(ctx context.Context, d *domain) {
+	runCtx, cancel := context.WithTimeout(ctx, runTimeout)
+	defer cancel()
 	r.mu.Lock()
+	d.cancel = cancel
 	t := task{Reconciler: r, wanted: d.wanted, row: d.row, d: d}
+	removed := d.orphan
 	r.mu.Unlock()
 
-	runCtx, cancel := context.WithTimeout(ctx, runTimeout)
-	err := t.run(runCtx)
-	cancel()
-	if ctx.Err() == nil {
-		t.conclude(ctx, err)
+	if !removed {
+		err := t.run(runCtx)
+		if !errors.Is(runCtx.Err(), context.Canceled) { // stopping, or the domain was removed
+			t.conclude(ctx, err)
+		}
 	}
+	if r.release(d, t.row) {
+		r.forget(ctx, d.name)
+	}
+}
 
+// release puts d back in the queue after a run. It reports whether the domain
+// was removed meanwhile and nothing of it needs to be kept.
+func (r *Reconciler) release(d *domain, row state.Domain) (gone bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	d.row = t.row
-	d.running = false
+	d.row = row
+	d.running, d.cancel = false, nil
 	switch {
+	case d.orphan && row.BodySHA256 == "":
+		delete(r.domains, d.name)
+		r.setHosts()
+		return true
 	case d.orphan:
-		if d.row.BodySHA256 == "" {
-			delete(r.domains, d.name)
-			if err := r.forget(ctx, d.name); err != nil {
-				r.log.Warn("cannot forget a domain that left the config", "domain", d.name, "error", err)
-			}
-		}
 	case d.again:
 		d.again = false
-		r.schedule(d, r.cfg.Now())
+		r.schedule(d, time.Time{})
 	default:
-		r.schedule(d, d.row.NextRun)
+		r.schedule(d, row.NextRun)
 	}
+	return false
 }
 
 // backoff is the pause after the given number of failed runs in a row: from

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"syscall"
 	"time"
@@ -89,6 +90,9 @@ func sameQuestion(a, b dns.Question) bool {
 // explain says what a network error means to the reader of a message that
 // begins with the server's name.
 func (r *Resolver) explain(ctx context.Context, network string, start time.Time, err error) error {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		err = op.Err // without addresses: ours has another port each time
+	}
 	switch {
 	case ctx.Err() != nil && !isTimeout(ctx.Err()):
 		return fmt.Errorf("was not waited for: %w", ctx.Err())

@@ -57,7 +57,7 @@ type Domain struct {
 	// ConfigMaxAge is the config's max_age when MaxAge was adopted: an edit of
 	// the config ends the adoption of MaxAge.
 	ConfigMaxAge time.Duration
-	Adopted      bool // Mode and MaxAge were found published, not chosen by us
+	Adopted      bool // the first body's mode and max_age were found published
 
 	BodySHA256 string // lower-case hex of the body served now; "" before the first
 	ID         string // record id for that body, journalled before its first push; "" until made
@@ -110,6 +110,7 @@ type CertStatus struct {
 	NotBefore time.Time // zero without a certificate
 	NotAfter  time.Time
 	Pending   bool      // a job waits or runs for a first certificate or a replacement that failed before
+	Running   bool      // an order is under way
 	NextTry   time.Time // when the pending job, or the renewal, is due
 	Attempts  int
 	Problem   string
@@ -135,12 +136,11 @@ type ServerTXT struct {
 	Err    error    // it could not be asked; TXT means nothing then
 }
 
-// Fetch is the outcome of one fetch of a policy over one address family.
+// Fetch is the outcome of one look at one address of a host.
 type Fetch struct {
-	Family   string // "IPv4", "IPv6" or "via host:port"
-	Address  string // address and port that answered or failed
-	Skipped  string // why this family was not tried; Body and Err are empty then
-	Err      error
-	Body     []byte
-	NotAfter time.Time // expiry of the certificate shown
+	Family  string // "IPv4", "IPv6", or "via host:port" for one in place of them
+	Address string // address and port; "" if the family's look-up failed
+	Skipped string // why the address was not tried; Body and Err are empty then
+	Err     error
+	Body    []byte
 }

@@ -1,0 +1,182 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/stshost/stshost/internal/state"
+	"github.com/stshost/stshost/mtasts"
+)
+
+// Changes tells what SetDomains did, by policy domain.
+type Changes struct {
+	Added   []string
+	Changed []string
+	Removed []string
+}
+
+// Empty reports whether nothing changed.
+func (c Changes) Empty() bool { return len(c.Added)+len(c.Changed)+len(c.Removed) == 0 }
+
+// SetDomains makes wanted the domains to work on. What did not change is not
+// touched. A domain that is gone from wanted but has been served goes on being
+// served: senders may hold its policy for as long as its max_age
+// (RFC 8461 §8.3). SetDomains is not called twice at a time.
+func (r *Reconciler) SetDomains(ctx context.Context, wanted []Wanted) (Changes, error) {
+	saved, err := r.cfg.Journal.Domains(ctx)
+	if err != nil {
+		return Changes{}, err
+	}
+	rows := make(map[string]state.Domain, len(saved))
+	for _, row := range saved {
+		rows[row.Name] = row
+	}
+	c, gone := r.setWanted(wanted, rows)
+	for _, name := range gone {
+		r.forget(ctx, name)
+	}
+	return c, nil
+}
+
+// setWanted is SetDomains in memory. It returns the domains of which nothing
+// needs to be kept.
+func (r *Reconciler) setWanted(wanted []Wanted, rows map[string]state.Domain) (c Changes, gone []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.cfg.Now()
+	keep := make(map[string]struct{}, len(wanted))
+	for _, w := range wanted {
+		keep[w.Domain] = struct{}{}
+		d := r.domains[w.Domain]
+		switch {
+		case d == nil:
+			row, ok := rows[w.Domain]
+			if !ok {
+				row = state.Domain{Name: w.Domain, Step: state.WaitingDNS, Since: now}
+			}
+			d = &domain{name: w.Domain, wanted: w, row: row, index: -1}
+			r.domains[w.Domain] = d
+			c.Added = append(c.Added, w.Domain)
+			r.schedule(d, now)
+		case d.orphan:
+			d.orphan, d.wanted = false, w
+			c.Added = append(c.Added, w.Domain)
+			if d.running {
+				d.again = true // the run under way began before it left the config
+			} else {
+				r.schedule(d, r.firstLook(d, now))
+			}
+		case !d.wanted.equal(w):
+			d.wanted = w
+			c.Changed = append(c.Changed, w.Domain)
+			r.wake(d)
+		default:
+			d.wanted = w // only Source can differ
+		}
+	}
+	for name, d := range r.domains {
+		if _, ok := keep[name]; ok || d.orphan {
+			continue
+		}
+		c.Removed = append(c.Removed, name)
+		r.unschedule(d)
+		switch {
+		case d.running:
+			d.orphan, d.again = true, false
+			if d.cancel != nil {
+				d.cancel() // runOne sees to what is left of it
+			}
+		case d.row.BodySHA256 != "":
+			d.orphan = true
+		default:
+			delete(r.domains, name)
+			gone = append(gone, name)
+		}
+	}
+	r.setHosts()
+	return c, gone
+}
+
+// setHosts makes the policy hosts of all domains the known ones. The caller
+// holds r.mu.
+func (r *Reconciler) setHosts() {
+	hosts := make(map[string]struct{}, len(r.domains))
+	for name := range r.domains {
+		hosts[mtasts.PolicyHost(name)] = struct{}{}
+	}
+	r.cfg.Certificates.SetHosts(hosts)
+}
+
+// forget drops what was noted about a domain that never served a body. If the
+// store refuses, the row is dead weight until the domain comes back.
+func (r *Reconciler) forget(ctx context.Context, name string) {
+	err := errors.Join(
+		r.cfg.Certificates.Drop(ctx, mtasts.PolicyHost(name)),
+		r.cfg.Journal.RemoveDomain(ctx, name),
+	)
+	if err != nil {
+		r.log.Warn("cannot forget a domain that left the config", "domain", name, "error", err)
+	}
+}
+
+// firstLook is when a domain known from before the start is looked at: at once
+// unless all was well, else when it would have been due. Many domains that
+// are overdue spread over a part of the interval.
+func (r *Reconciler) firstLook(d *domain, now time.Time) time.Time {
+	if d.row.Step != state.Confirmed || d.row.LastError != "" {
+		return now
+	}
+	if _, body, err := r.policy(d.wanted, d.row); err != nil || mtasts.Digest(body) != d.row.BodySHA256 {
+		return now // the config changed while we were away
+	}
+	if d.row.NextRun.After(now.Add(r.cfg.Interval)) || d.row.NextRun.Before(now) {
+		return now.Add(time.Duration(r.random(int64(r.cfg.Interval)/10 + 1)))
+	}
+	return d.row.NextRun
+}
+
+// Snapshot is what the reconciler knows of a domain at one moment.
+type Snapshot struct {
+	Wanted Wanted
+	Orphan bool // left the config, still served
+	State  state.Domain
+}
+
+// Snapshot returns what is known of the named domain.
+func (r *Reconciler) Snapshot(name string) (Snapshot, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	d, ok := r.domains[name]
+	if !ok {
+		return Snapshot{}, false
+	}
+	return d.snapshot(), true
+}
+
+// WakeBlocked has every domain looked at that something is wrong with: after
+// a change that may have mended it.
+func (r *Reconciler) WakeBlocked() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, d := range r.domains {
+		if d.row.LastError != "" {
+			r.wake(d)
+		}
+	}
+}
+
+// Snapshots returns what is known of every domain, in no order.
+func (r *Reconciler) Snapshots() []Snapshot {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := make([]Snapshot, 0, len(r.domains))
+	for _, d := range r.domains {
+		all = append(all, d.snapshot())
+	}
+	return all
+}
+
+func (d *domain) snapshot() Snapshot {
+	return Snapshot{Wanted: d.wanted, Orphan: d.orphan, State: d.row}
+}
