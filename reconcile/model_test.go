@@ -93,7 +93,7 @@ var (
 func newModel() *model {
 	m := &model{w: newModelWorld()}
 	for _, d := range modelDomains {
-		m.w.fates[d] = &fate{wanted: want(d, modelMX[0]...), seen: map[string]bool{}, foreign: []string{"somebody else's note"}}
+		m.w.fates[d] = &fate{wanted: want(d, modelMX[0]...), seen: map[string]bool{}, next: map[string]bool{}, foreign: []string{"somebody else's note"}}
 		m.w.txt[mtasts.RecordName(d)] = []string{"somebody else's note"}
 	}
 	return m
@@ -311,6 +311,7 @@ var faults = []fault{
 	}},
 	{"fetches fail", func(w *modelWorld, on error) { w.fetchErr = on }},
 	{"the CA refuses", func(w *modelWorld, on error) { w.refuses = on != nil }},
+	{"the store reports failure for what it did", func(w *modelWorld, on error) { w.unsure = on != nil }},
 	{"the store refuses writes", func(w *modelWorld, on error) { w.journal = on }},
 	{"calls take a second", func(w *modelWorld, on error) { w.slow(on, time.Second) }},
 	{"calls take half a minute", func(w *modelWorld, on error) { w.slow(on, 30*time.Second) }},
@@ -432,7 +433,7 @@ func (m *model) loseStore(t *rapid.T) {
 			}
 		}
 		w.lab.mu.Unlock()
-		f.body, f.next, f.ids, f.proven, f.noted, f.lost = nil, nil, nil, false, false, true
+		f.body, f.ids, f.proven, f.noted, f.lost = nil, nil, false, false, true
 	}
 	w.lab.mu.Lock()
 	clear(w.rows)

@@ -27,6 +27,7 @@ type modelWorld struct {
 	busy    map[string]string // by domain, the call under way
 	lies    bool              // pushes are carried out and reported as failed
 	silent  bool              // one name server does not answer
+	unsure  bool              // the store reports failure for what it did
 	refuses bool              // the CA refuses
 	jobs    map[string]*caJob
 	told    map[string]bool   // hosts whose certificate was said to be valid, at the last question
@@ -43,9 +44,9 @@ type fate struct {
 	// The serving period: from the moment a body is served until another one
 	// is, whatever happens to the process meanwhile.
 	body    []byte
-	next    []byte // journalled, to be served any moment
-	proven  bool   // fetched back since, in this life or in one that could journal it
-	noted   bool   // that is journalled
+	next    map[string]bool // bodies ever journalled
+	proven  bool            // fetched back since, in this life or in one that could journal it
+	noted   bool            // that is journalled
 	ids     []string
 	before  map[string]bool // ids that DNS had shown when the period began
 	exempt  bool            // the store was lost before the period
@@ -117,6 +118,14 @@ func (w *modelWorld) SaveDomain(ctx context.Context, d state.Domain) error {
 		w.useID(d.Name, f, d.ID)
 		f.noted = f.proven && !before(d.Step, state.Proven)
 	}
+	return w.outcome()
+}
+
+// outcome is what the store says of a write that it did.
+func (w *modelWorld) outcome() error {
+	if w.unsure {
+		return errors.New("the outcome of the commit is not known")
+	}
 	return nil
 }
 
@@ -145,8 +154,8 @@ func (w *modelWorld) ServeBody(ctx context.Context, d state.Domain, b state.Body
 	}
 	w.watch.Lock()
 	defer w.watch.Unlock()
-	w.fates[d.Name].next = b.Body
-	return nil
+	w.fates[d.Name].next[string(b.Body)] = true
+	return w.outcome()
 }
 
 func (w *modelWorld) AddBody(ctx context.Context, b state.Body) error {
@@ -185,7 +194,7 @@ func (w *modelWorld) serves(domain string, body []byte) {
 	if bytes.Equal(f.body, body) {
 		return
 	}
-	if !bytes.Equal(f.next, body) {
+	if !f.next[string(body)] {
 		w.fault(domain, "served before it was journalled", string(body))
 	}
 	w.lab.mu.Lock()

@@ -181,10 +181,18 @@ func New(ctx context.Context, cfg Config) (*Reconciler, error) {
 		return nil, err
 	}
 	bodies := make(map[string][]byte, len(current))
+	ledger := make(map[string]state.Body, len(current))
 	for _, b := range current {
-		bodies[b.Domain] = b.Body
+		bodies[b.Domain], ledger[b.Domain] = b.Body, b
 	}
 	for _, row := range rows {
+		if b, ok := ledger[row.Name]; ok && b.SHA256 != row.BodySHA256 {
+			// A change of the body was written although the store said that
+			// it was not. What is served is what the ledger says, and the
+			// row's id is not for it.
+			row.BodySHA256, row.ID, row.Mode = b.SHA256, "", b.Mode
+			row.Step, row.Since = state.Serving, cfg.Now()
+		}
 		if row.BodySHA256 == "" {
 			continue // nothing served yet; it counts again when the config names it
 		}

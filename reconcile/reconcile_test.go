@@ -446,6 +446,36 @@ func TestRemovedDomainIsStillServed(t *testing.T) {
 	})
 }
 
+// The store wrote the change of the body, but reported failure, and the row
+// was written again as it had been. The next life serves what the ledger says,
+// so the row's id does not stand.
+func TestLedgerIsStrongerThanTheRow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab()
+		p := l.start(t, want(example, "mx1.example.com"))
+		settleFor(time.Minute)
+		first, row := live(t, l), p.state(t, example)
+		p.stop()
+
+		body := []byte(render(t, mtasts.Policy{Mode: mtasts.ModeTesting, MX: []string{"mx2.example.com"}, MaxAge: 7 * 24 * time.Hour}))
+		b := state.Body{Domain: example, SHA256: mtasts.Digest(body), Body: body, Mode: mtasts.ModeTesting, FirstServed: time.Now()}
+		l.dead = false
+		if err := errors.Join(l.ServeBody(t.Context(), row, b, time.Now()), l.SaveDomain(t.Context(), row)); err != nil {
+			t.Fatal(err)
+		}
+		p = l.start(t, want(example, "mx1.example.com"))
+		defer p.stop()
+		if string(l.served[example]) != string(body) {
+			t.Errorf("serves %q from the start, the ledger has %q", l.served[example], body)
+		}
+		settleFor(time.Minute)
+		wantStep(t, p, state.Confirmed)
+		if live(t, l) == first {
+			t.Error("the id stands although another body was served under it")
+		}
+	})
+}
+
 // A domain leaves the config and comes back, changed, while a run of it is
 // under way: the next run waits for that one.
 func TestDomainComesBackWhileItIsWorkedOn(t *testing.T) {
