@@ -116,7 +116,9 @@ func (w *modelWorld) SaveDomain(ctx context.Context, d state.Domain) error {
 	w.watch.Lock()
 	defer w.watch.Unlock()
 	if f := w.fates[d.Name]; d.ID != "" && d.BodySHA256 == mtasts.Digest(f.body) {
-		w.useID(d.Name, f, d.ID)
+		if !w.unsure { // else the id may yet be given up, unseen
+			w.useID(d.Name, f, d.ID)
+		}
 		f.noted = f.proven && !before(d.Step, state.Proven)
 	}
 	return w.outcome()
