@@ -158,6 +158,20 @@ func (l *lab) AddBody(_ context.Context, b state.Body) error {
 	return nil
 }
 
+func (l *lab) CloseBody(_ context.Context, domain string, at time.Time) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.write(); err != nil {
+		return err
+	}
+	for i, b := range l.ledger[domain] {
+		if b.LastServed.IsZero() {
+			l.ledger[domain][i].LastServed = at
+		}
+	}
+	return nil
+}
+
 func (l *lab) Bodies(_ context.Context, domain string) ([]state.Body, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -185,6 +199,21 @@ func (l *lab) Set(domain string, body []byte) {
 		return
 	}
 	l.served[domain] = body
+}
+
+// serving is the body that senders get now, for a test to look at while runs
+// are under way.
+func (l *lab) serving(domain string) []byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.served[domain]
+}
+
+// ordered is how many orders were opened for example.com's policy host.
+func (l *lab) ordered() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.orders[mtasts.PolicyHost(example)]
 }
 
 func (l *lab) SetAll(bodies map[string][]byte) {

@@ -499,7 +499,7 @@ func (m *model) wantWell(t *rapid.T, domain string) {
 	if m.w.left[mtasts.PolicyHost(domain)] {
 		t.Fatalf("%s: nobody looks after the renewal of its certificate", domain)
 	}
-	body := m.w.body(domain)
+	body := m.w.serving(domain)
 	p, err := mtasts.ParsePolicy(body)
 	if err != nil {
 		t.Fatal(err)

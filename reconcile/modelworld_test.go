@@ -218,7 +218,17 @@ func (w *modelWorld) serves(domain string, body []byte) {
 func (w *modelWorld) Remove(domain string) {
 	w.watch.Lock()
 	defer w.watch.Unlock()
-	w.fault(domain, "taken out of service")
+	f := w.fates[domain]
+	switch {
+	case w.isDead():
+		return
+	case f.inUse:
+		w.fault(domain, "taken out of service while in the config")
+	case slices.ContainsFunc(w.pushes, func(p push) bool { return p.name == mtasts.RecordName(domain) }) && !f.exempt && !f.lost:
+		w.fault(domain, "taken out of service although senders may hold a policy")
+	}
+	f.body, f.ids, f.proven, f.noted = nil, nil, false, false
+	w.lab.Remove(domain)
 }
 
 func (w *modelWorld) Push(ctx context.Context, t state.Target, txt string) error {
@@ -233,7 +243,7 @@ func (w *modelWorld) Push(ctx context.Context, t state.Target, txt string) error
 	f := w.fates[domain]
 	switch rec, err := mtasts.ParseRecord(txt); {
 	case w.isDead():
-	case err != nil || !mtasts.Announces(rec.ID, w.body(domain)):
+	case err != nil || !mtasts.Announces(rec.ID, w.serving(domain)):
 		w.fault(domain, "pushed an id of another body than the one served", txt, string(f.body))
 	case !f.proven:
 		w.fault(domain, "pushed before the body was fetched back", txt)
@@ -429,10 +439,4 @@ func (w *modelWorld) isDead() bool {
 	w.lab.mu.Lock()
 	defer w.lab.mu.Unlock()
 	return w.dead
-}
-
-func (w *modelWorld) body(domain string) []byte {
-	w.lab.mu.Lock()
-	defer w.lab.mu.Unlock()
-	return w.served[domain]
 }

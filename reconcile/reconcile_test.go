@@ -61,8 +61,8 @@ func TestDomainReachesConfirmed(t *testing.T) {
 		if l.txt["_mta-sts.example.com"][0] != "somebody else's note" {
 			t.Error("a foreign record was touched")
 		}
-		if l.orders["mta-sts.example.com"] != 1 || len(l.pushes) != 1 {
-			t.Errorf("%d orders, %d pushes; want one each", l.orders["mta-sts.example.com"], len(l.pushes))
+		if l.ordered() != 1 || len(l.pushes) != 1 {
+			t.Errorf("%d orders, %d pushes; want one each", l.ordered(), len(l.pushes))
 		}
 		if !strings.Contains(d.Proof, "IPv4 ok") || !strings.Contains(d.Proof, "IPv6 skipped") {
 			t.Errorf("proof = %q", d.Proof)
@@ -82,12 +82,12 @@ func TestUnchangedReloadAndRestartDoNothing(t *testing.T) {
 		p.stop()
 		p = l.start(t, want(example, "mx1.example.com"))
 		defer p.stop()
-		if _, ok := l.served[example]; !ok {
+		if l.serving(example) == nil {
 			t.Error("the body is not served from the first moment of the second life")
 		}
 		settleFor(3 * time.Hour)
-		if len(l.pushes) != 1 || l.orders["mta-sts.example.com"] != 1 {
-			t.Errorf("%d pushes, %d orders; want one each", len(l.pushes), l.orders["mta-sts.example.com"])
+		if len(l.pushes) != 1 || l.ordered() != 1 {
+			t.Errorf("%d pushes, %d orders; want one each", len(l.pushes), l.ordered())
 		}
 	})
 }
@@ -320,7 +320,7 @@ func TestUnknownRecordBlocksTheFirstBody(t *testing.T) {
 		defer p.stop()
 		settleFor(time.Hour)
 		wantStep(t, p, state.WaitingDNS)
-		if l.orders["mta-sts.example.com"] != 0 {
+		if l.ordered() != 0 {
 			t.Error("ordered a certificate before the mode could be known")
 		}
 		l.mu.Lock()
@@ -339,11 +339,11 @@ func TestHostElsewhereWaitsThenTriesOnce(t *testing.T) {
 		defer p.stop()
 		settleFor(14 * time.Minute)
 		d := wantStep(t, p, state.WaitingDNS)
-		if l.orders["mta-sts.example.com"] != 0 || !strings.Contains(d.LastError, "another server") || d.Remedy == "" {
-			t.Errorf("%d orders, error %q, remedy %q", l.orders["mta-sts.example.com"], d.LastError, d.Remedy)
+		if l.ordered() != 0 || !strings.Contains(d.LastError, "another server") || d.Remedy == "" {
+			t.Errorf("%d orders, error %q, remedy %q", l.ordered(), d.LastError, d.Remedy)
 		}
 		settleFor(15 * time.Minute)
-		if l.orders["mta-sts.example.com"] == 0 {
+		if l.ordered() == 0 {
 			t.Error("no order was tried after 15 minutes")
 		}
 		if d := p.state(t, example); !strings.Contains(d.LastError, l.problem) {
@@ -465,8 +465,8 @@ func TestLedgerIsStrongerThanTheRow(t *testing.T) {
 		}
 		p = l.start(t, want(example, "mx1.example.com"))
 		defer p.stop()
-		if string(l.served[example]) != string(body) {
-			t.Errorf("serves %q from the start, the ledger has %q", l.served[example], body)
+		if got := l.serving(example); string(got) != string(body) {
+			t.Errorf("serves %q from the start, the ledger has %q", got, body)
 		}
 		settleFor(time.Minute)
 		wantStep(t, p, state.Confirmed)
@@ -533,7 +533,7 @@ func TestKilledAtEveryStep(t *testing.T) {
 			for _, fault := range l.faults {
 				t.Errorf("kill before call %d: %s", kill, fault)
 			}
-			if n := l.orders["mta-sts.example.com"]; n != 1 {
+			if n := l.ordered(); n != 1 {
 				t.Errorf("kill before call %d: %d orders", kill, n)
 			}
 		})
