@@ -51,7 +51,9 @@ func Explain(d DomainStatus) Explanation {
 		e.Remedy = d.Remedy
 	}
 	if !d.InConfig {
-		e.Summary = fmt.Sprintf("%s is no longer in the configuration; what is published for it stays as it is. %s", d.Domain, e.Summary)
+		e.Summary = fmt.Sprintf("%s is no longer in the configuration. Its policy goes on being served and its certificate renewed, "+
+			"because senders may hold it for as long as its max_age; nothing else is looked after any more.", d.Domain)
+		e.Blocking, e.Remedy = "", ""
 	}
 	return e
 }
@@ -65,7 +67,7 @@ func explainStep(d DomainStatus) Explanation {
 		return Explanation{
 			Summary:  "The domain has not been looked at yet.",
 			Blocking: "its first look is still to come",
-			Remedy:   "wait a moment; the server looks at each domain soon after it starts",
+			Remedy:   "see that `stshost serve` runs with this configuration; it looks at each new domain at once",
 		}
 	case state.WaitingDNS:
 		return Explanation{
@@ -83,19 +85,19 @@ func explainStep(d DomainStatus) Explanation {
 			e.Blocking = "the CA did not issue a certificate: " + d.CertificateProblem
 			e.Remedy = fmt.Sprintf("see that ports 80 and 443 of %s reach this server from everywhere and that no CAA record forbids the CA", host)
 			if !d.CertificateNextTry.IsZero() {
-				e.Remedy += "; it is tried again at " + d.CertificateNextTry.UTC().Format("2006-01-02 15:04:05 UTC")
+				e.Remedy += "; it is tried again at " + utc(d.CertificateNextTry)
 			}
 		}
 		return e
 	case state.Serving:
 		return Explanation{
-			Summary:  "The policy is served, and has not been fetched back yet as a sender would fetch it; it is not announced before.",
+			Summary:  "This policy is served, and has not been fetched back yet as a sender would fetch it; it is not announced before.",
 			Blocking: "the proof is still to come",
 			Remedy:   fmt.Sprintf("see that %s can be reached from this server; behind a router that does not lead its own address back in, set [prove] via in the configuration", mtasts.PolicyURL(d.Domain)),
 		}
 	case state.Proven:
 		e := Explanation{
-			Summary:  "The policy is served and proven; the record that announces it is not in DNS yet.",
+			Summary:  "The policy is served and proven; the record in DNS does not announce it yet.",
 			Blocking: "the record is still to be pushed",
 			Remedy:   fmt.Sprintf("see the log for what the DNS account %q answers", d.DNSAccount),
 		}
@@ -111,10 +113,28 @@ func explainStep(d DomainStatus) Explanation {
 			Remedy:   fmt.Sprintf("wait for the zone to reach all its servers; each must show exactly %s", record),
 		}
 	case state.Confirmed:
-		return Explanation{Summary: confirmedSummary(d)}
+		return explainConfirmed(d)
 	}
 	return Explanation{Summary: fmt.Sprintf("The domain is in the state %q.", d.Step)}
 }
+
+func explainConfirmed(d DomainStatus) Explanation {
+	e := Explanation{Summary: confirmedSummary(d)}
+	switch {
+	case d.CertificateProblem != "":
+		e.Summary = "The policy is announced and confirmed, and its certificate could not be renewed so far."
+		e.Blocking = fmt.Sprintf("%s (the certificate is valid until %s)", d.CertificateProblem, utc(d.CertificateNotAfter))
+		e.Remedy = "mend what it names if it is on your side"
+		if !d.CertificateNextTry.IsZero() {
+			e.Remedy += "; it is tried again at " + utc(d.CertificateNextTry)
+		}
+	case mtasts.Mode(d.Mode) == mtasts.ModeNone && d.ModeSource == "adopted":
+		e.Remedy = `mode none was found published and taken over; to begin anew set mode = "testing" for the domain`
+	}
+	return e
+}
+
+func utc(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
 
 func confirmedSummary(d DomainStatus) string {
 	if d.LastError != "" {
@@ -122,11 +142,11 @@ func confirmedSummary(d DomainStatus) string {
 	}
 	switch mtasts.Mode(d.Mode) {
 	case mtasts.ModeEnforce:
-		return "All is in place: senders deliver only over verified, encrypted connections."
+		return "The policy is served and announced: senders that honour it deliver to the hosts it names, over verified TLS, and to no others."
 	case mtasts.ModeTesting:
-		return "All is in place; in mode testing senders report what would fail, and deliver all the same."
+		return "The policy is served and announced; in mode testing senders report what would fail, and deliver all the same."
 	case mtasts.ModeNone:
-		return "All is in place: mode none tells senders that the domain has left MTA-STS."
+		return "The policy is served and announced: mode none tells senders that the domain has left MTA-STS."
 	}
-	return "All is in place."
+	return "The policy is served and announced."
 }

@@ -75,7 +75,6 @@ func (s *Server) servePolicy(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.noteRequest(r, http.StatusOK, "")
-	s.metrics.policies.Inc()
 	h := w.Header()
 	h["Content-Type"] = s.textPlain
 	h["Content-Length"] = p.length
@@ -133,6 +132,12 @@ func serverName(r *http.Request) string {
 // noteRequest counts a request at the policy host of the TLS connection, which
 // must be known.
 func (s *Server) noteRequest(r *http.Request, status int, reason string) {
+	if s.cfg.OwnAgent != "" && r.UserAgent() == s.cfg.OwnAgent {
+		return // we look every hour; senders would be lost among that
+	}
+	if status == http.StatusOK {
+		s.metrics.policies.Inc()
+	}
 	s.fetches.request(serverName(r), FetchEvent{
 		Time: s.now(), Remote: r.RemoteAddr, UserAgent: clip(r.UserAgent()),
 		Protocol: protocol(r), Status: status, Reason: reason,

@@ -38,7 +38,7 @@ func newMetrics(reg *prometheus.Registry) (*metrics, error) {
 			Name: "stshost_connections_evicted_total", Help: "Idle connections closed to make room at the connection limit, by listener.",
 		}, []string{"listener"}),
 		policies: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "stshost_policies_served_total", Help: "Requests answered with a policy.",
+			Name: "stshost_policies_served_total", Help: "Requests answered with a policy, our own looks left out.",
 		}),
 	}
 	m.failed, m.scanners = m.handshakes.WithLabelValues("true"), m.handshakes.WithLabelValues("false")

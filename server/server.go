@@ -48,6 +48,9 @@ type Config struct {
 	Registry *prometheus.Registry
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
+	// OwnAgent is the User-Agent of our own looks at the policies, which are not
+	// counted among the fetches of senders. Empty: all count.
+	OwnAgent string
 	// Version is shown by the API and the status page.
 	Version string
 }

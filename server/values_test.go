@@ -20,7 +20,7 @@ func TestExplain(t *testing.T) {
 		edit                      func(*server.DomainStatus)
 		summary, blocking, remedy string // each is in the text; "" means that the text is empty
 	}{
-		{"new", func(d *server.DomainStatus) {}, "not been looked at", "still to come", "wait"},
+		{"new", func(d *server.DomainStatus) {}, "not been looked at", "still to come", "stshost serve"},
 		{"waiting for DNS", func(d *server.DomainStatus) { d.Step = state.WaitingDNS }, "does not lead to this server", "no address record", "stshost records a.example"},
 		{"waiting for DNS, found out", func(d *server.DomainStatus) {
 			d.Step, d.LastError, d.Remedy = state.WaitingDNS, "mta-sts.a.example leads to 192.0.2.9", "point it here"
@@ -30,15 +30,21 @@ func TestExplain(t *testing.T) {
 			d.Step, d.CertificateProblem, d.CertificateNextTry = state.WaitingCertificate, "CAA forbids", next
 		}, "not issued", "CAA forbids", "tried again at 2026-01-02 03:04:05 UTC"},
 		{"serving", func(d *server.DomainStatus) { d.Step = state.Serving }, "not announced before", "proof", "[prove] via"},
-		{"proven", func(d *server.DomainStatus) { d.Step = state.Proven }, "not in DNS yet", "pushed", `"main"`},
-		{"proven, by hand", func(d *server.DomainStatus) { d.Step, d.DNSProvider = state.Proven, "print" }, "not in DNS yet", "by hand", `_mta-sts.a.example TXT "v=STSv1; id=someid;"`},
+		{"proven", func(d *server.DomainStatus) { d.Step = state.Proven }, "does not announce it yet", "pushed", `"main"`},
+		{"proven, by hand", func(d *server.DomainStatus) { d.Step, d.DNSProvider = state.Proven, "print" }, "does not announce it yet", "by hand", `_mta-sts.a.example TXT "v=STSv1; id=someid;"`},
 		{"announced", func(d *server.DomainStatus) { d.Step = state.Announced }, "not every authoritative server", "another record or none", "v=STSv1; id=someid;"},
 		{"testing", func(d *server.DomainStatus) { d.Step, d.Mode = state.Confirmed, "testing" }, "in mode testing", "", ""},
-		{"enforce", func(d *server.DomainStatus) { d.Step, d.Mode = state.Confirmed, "enforce" }, "verified, encrypted", "", ""},
+		{"enforce", func(d *server.DomainStatus) { d.Step, d.Mode = state.Confirmed, "enforce" }, "over verified TLS", "", ""},
 		{"none", func(d *server.DomainStatus) { d.Step, d.Mode = state.Confirmed, "none" }, "has left MTA-STS", "", ""},
 		{"drift", func(d *server.DomainStatus) {
 			d.Step, d.Mode, d.LastError, d.Remedy = state.Confirmed, "enforce", "two records", "remove one"
 		}, "gone wrong since", "two records", "remove one"},
+		{"renewal fails", func(d *server.DomainStatus) {
+			d.Step, d.Mode, d.CertificateProblem, d.CertificateNotAfter, d.CertificateNextTry = state.Confirmed, "enforce", "CAA forbids", next, next
+		}, "could not be renewed", "CAA forbids (the certificate is valid until 2026-01-02", "tried again at"},
+		{"none, adopted", func(d *server.DomainStatus) {
+			d.Step, d.Mode, d.ModeSource = state.Confirmed, "none", "adopted"
+		}, "has left MTA-STS", "", `mode = "testing"`},
 		{"orphan", func(d *server.DomainStatus) { d.Step, d.InConfig = state.Confirmed, false }, "no longer in the configuration", "", ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

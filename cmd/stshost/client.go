@@ -25,11 +25,11 @@ type reader interface {
 // none runs it says so on stderr, for what the store holds may be old.
 func withReader(cmd *cobra.Command, o *options, f func(ctx context.Context, r reader) error) error {
 	ctx := cmd.Context()
-	cfg, err := loadConfig(o.config)
+	admin, err := adminAddress(o.config)
 	if err != nil {
 		return err
 	}
-	client := server.NewClient(cfg.Listen.Admin)
+	client := server.NewClient(admin)
 	_, err = client.Version(ctx)
 	if err == nil {
 		return f(ctx, client)
@@ -37,25 +37,34 @@ func withReader(cmd *cobra.Command, o *options, f func(ctx context.Context, r re
 	if !errors.Is(err, server.ErrNotRunning) {
 		return err
 	}
-	fmt.Fprintln(cmd.ErrOrStderr(), "no server is running; this is what the store holds")
+	cfg, err := loadConfig(o.config)
+	if err != nil {
+		return err
+	}
 	off, err := newOffline(ctx, cfg)
 	if err != nil {
 		return err
 	}
+	if off.store == nil {
+		fmt.Fprintln(cmd.ErrOrStderr(), "no server is running, and none has run before; start it with: stshost serve --config "+o.config)
+	} else {
+		fmt.Fprintln(cmd.ErrOrStderr(), "no server is running; this is what the store holds")
+	}
 	return errors.Join(f(ctx, off), off.Close())
 }
 
-// adminAddress is where the server of the config listens. A config with faults
-// is read as far as it goes: it is what a reload is about to report.
+// adminAddress is where the server of the config listens. A config that is
+// being edited and has faults, or secrets that this user may not read, is no
+// reason not to ask the server.
 func adminAddress(path string) (string, error) {
-	cfg, err := loadConfig(path)
-	if err == nil {
-		return cfg.Listen.Admin, nil
-	}
 	if admin, ok := config.AdminAddress(path); ok {
 		return admin, nil
 	}
-	return "", err
+	cfg, err := loadConfig(path)
+	if err != nil {
+		return "", err
+	}
+	return cfg.Listen.Admin, nil
 }
 
 func printJSON(w io.Writer, v any) error {

@@ -113,6 +113,9 @@ followed DNS by itself would follow a forged answer too (RFC 8461 §10).`,
 			if err != nil {
 				return usageError{err}
 			}
+			if len(servers) > 0 && !fromDNS {
+				return usageError{errors.New("--resolver is for --mx-from-dns")}
+			}
 			if fromDNS {
 				if len(mx) > 0 {
 					return usageError{errors.New("--mx and --mx-from-dns exclude each other")}
@@ -120,6 +123,12 @@ followed DNS by itself would follow a forged answer too (RFC 8461 §10).`,
 				if mx, err = lookUpMX(cmd.Context(), servers, domain); err != nil {
 					return err
 				}
+			}
+			for i := range mx {
+				mx[i] = strings.TrimSuffix(mx[i], ".") // as dig shows them
+			}
+			if len(mx) == 0 {
+				fmt.Fprintf(cmd.ErrOrStderr(), "mx1.%s is a guess: correct the line mx, or name the MX hosts with --mx or --mx-from-dns\n", domain)
 			}
 			text, err := config.Init(config.InitOptions{
 				Domain: domain, Provider: provider, MX: mx,

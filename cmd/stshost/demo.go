@@ -96,6 +96,8 @@ func (d *demo) run(ctx context.Context, exit bool) (err error) {
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	hup, stopHangups := hangups()
+	defer stopHangups()
 	s, err := newService(ctx, cfg, slog.New(slog.NewTextHandler(logFile, nil)), environment{})
 	if err != nil {
 		return err
@@ -103,7 +105,7 @@ func (d *demo) run(ctx context.Context, exit bool) (err error) {
 	d.client = server.NewClient(cfg.Listen.Admin)
 
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return s.run(ctx) })
+	g.Go(func() error { return s.run(ctx, hup) })
 	g.Go(func() error {
 		defer stop()
 		if err := d.story(ctx); err != nil {
@@ -157,6 +159,9 @@ roots_file = "{{.Lab.RootsFile}}"
 https_port = {{.Lab.HTTPSPort}}
 http_port = {{.Lab.HTTPPort}}
 smtp_port = {{.Lab.SMTPPort}}
+
+[records]
+addresses = ["127.0.0.1"] # of mta-sts.<domain>, for 'stshost records'
 
 [watch]
 interval = "2s" # so that the repair of a record can be watched; an hour is usual

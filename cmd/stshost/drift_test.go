@@ -13,7 +13,7 @@ import (
 // Whatever becomes of the record at a real server, the steady re-check makes
 // it right again: with the same id, and leaving others' TXT records alone.
 func TestDriftIsRepaired(t *testing.T) {
-	const name, repaired = "_mta-sts." + example + ".", "the record drifted and is repaired"
+	const name, repaired = "_mta-sts." + example + ".", "the record had drifted and was pushed again"
 	w := newWorld(t, example)
 	w.watch = "1s"
 	knot := dnstest.StartKnot(t, example)

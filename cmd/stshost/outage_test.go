@@ -55,8 +55,8 @@ func TestCADown(t *testing.T) {
 	s.reload()
 	w.await(late.name, "the CA's absence", func(d server.DomainStatus) bool { return d.CertificateProblem != "" })
 	s.reconciler.Wake(late.name)
-	w.await(late.name, "why there is no certificate", blockedBy("did not issue"))
-	w.explains(late.name, "did not issue")
+	w.await(late.name, "why there is no certificate", blockedBy("there is no certificate"))
+	w.explains(late.name, "there is no certificate")
 	w.serves(before)
 
 	up()

@@ -78,7 +78,7 @@ func TestIPv6LeadsElsewhere(t *testing.T) {
 	if d.Step != state.WaitingDNS || w.lab.CA.TotalOrders() != 0 {
 		t.Errorf("step %s, %d orders", d.Step, w.lab.CA.TotalOrders())
 	}
-	w.explains(example, "IPv6: [::1]:", "it is another server", "AAAA")
+	w.explains(example, "IPv6 [::1]:", "it is another server", "AAAA")
 
 	if err := w.lab.DNS.Remove(host, "AAAA"); err != nil {
 		t.Fatal(err)
@@ -95,7 +95,7 @@ func TestIPv6LeadsElsewhere(t *testing.T) {
 	}
 	s.reconciler.Wake(example)
 	d = w.await(example, "the other policy", blockedBy("IPv6"))
-	w.explains(example, "IPv6: [::1]:", "another policy")
+	w.explains(example, "IPv6 [::1]:", "another policy")
 	if d.ID != before.ID || d.Body != before.Body {
 		t.Errorf("the id became %s", d.ID)
 	}

@@ -1,9 +1,14 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"os"
+	"os/signal"
+	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -58,4 +63,65 @@ func reloadSummary(r server.ReloadResult) string {
 		}
 	}
 	return strings.Join(lines, "\n")
+}
+
+// Reload reads the config again and, if it is right, swaps it in whole.
+func (s *service) Reload(ctx context.Context) (server.ReloadResult, error) {
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
+	old := s.config()
+	next, err := loadConfig(old.File)
+	if err != nil {
+		return server.ReloadResult{}, server.NewInvalidConfigError(err)
+	}
+	if err := s.dns.SetAccounts(accounts(next)); err != nil {
+		return server.ReloadResult{}, err
+	}
+	changes, err := s.reconciler.SetDomains(ctx, wanted(next))
+	if err != nil {
+		return server.ReloadResult{}, errors.Join(err, s.dns.SetAccounts(accounts(old)))
+	}
+	s.mu.Lock()
+	s.cfg = next
+	s.mu.Unlock()
+	res := server.ReloadResult{
+		Added: changes.Added, Changed: changes.Changed, Removed: changes.Removed,
+		Unchanged: len(next.Domains) - len(changes.Added) - len(changes.Changed),
+		Settings:  changedSettings(old, next),
+		Restart:   needRestart(s.started, next),
+	}
+	// Whoever reloads may have mended something elsewhere just now.
+	s.reconciler.WakeBlocked()
+	if res.Empty() {
+		s.log.Info("config reloaded: nothing changed")
+		return res, nil
+	}
+	for _, l := range [][]string{res.Added, res.Changed, res.Removed} {
+		slices.Sort(l)
+	}
+	s.log.Info("config reloaded", "added", len(res.Added), "changed", len(res.Changed), "removed", len(res.Removed),
+		"settings", res.Settings, "restart", res.Restart)
+	return res, nil
+}
+
+// hangups delivers SIGHUP from now on, so that none ends the process while it
+// starts or stops.
+func hangups() (hup <-chan os.Signal, stop func()) {
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, syscall.SIGHUP)
+	return c, func() { signal.Stop(c) }
+}
+
+// reloadOn reloads the config on each signal until ctx ends.
+func (s *service) reloadOn(ctx context.Context, hup <-chan os.Signal) error {
+	for {
+		select {
+		case <-hup:
+			if _, err := s.Reload(ctx); err != nil {
+				s.log.Error("the config was not reloaded, the running one stays", "error", err)
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -32,15 +34,19 @@ config again.`,
 				log.Warn(w.Error())
 			}
 			ctx := cmd.Context()
+			hup, stop := hangups()
+			defer stop()
 			s, err := newService(ctx, cfg, log, environment{})
+			if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+				return nil // told to stop before all was up
+			}
 			if err != nil {
 				return err
 			}
 			log.Info("serving", "version", version(), "domains", len(cfg.Domains),
 				"https", cfg.Listen.HTTPS, "http", cfg.Listen.HTTP, "admin", cfg.Listen.Admin)
-			go s.reloadOnHangup(ctx)
 			started := time.Now()
-			err = s.run(ctx)
+			err = s.run(ctx, hup)
 			if err == nil {
 				log.Info("stopped", "after", time.Since(started).Round(time.Second))
 			}

@@ -15,7 +15,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -28,7 +27,6 @@ import (
 	"github.com/stshost/stshost/dnsupdate"
 	"github.com/stshost/stshost/internal/resolver"
 	"github.com/stshost/stshost/internal/state"
-	"github.com/stshost/stshost/mtasts"
 	"github.com/stshost/stshost/reconcile"
 	"github.com/stshost/stshost/server"
 	"github.com/stshost/stshost/store"
@@ -49,6 +47,8 @@ type service struct {
 
 	https, http, admin net.Listener
 
+	started *config.Config // what is read at the start only comes from here
+
 	reloading sync.Mutex // one reload at a time
 	mu        sync.Mutex
 	cfg       *config.Config // the config in force; guarded by mu
@@ -67,7 +67,7 @@ type environment struct {
 // newService opens the store and the listeners and wires the parts. After an
 // error nothing is left open.
 func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, env environment) (_ *service, err error) {
-	s := &service{log: log, cfg: cfg, env: env, policies: server.NewPolicies()}
+	s := &service{log: log, started: cfg, cfg: cfg, env: env, policies: server.NewPolicies()}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -126,6 +126,7 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, env e
 		HTTPSPort:      cfg.Net.HTTPSPort,
 		Registry:       newRegistry(s.issuer),
 		Now:            env.now,
+		OwnAgent:       check.UserAgent,
 		Version:        version(),
 	})
 	if err != nil {
@@ -248,34 +249,6 @@ func (h hostSets) Drop(ctx context.Context, host string) error {
 	return h.s.store.DeleteCertJob(ctx, host)
 }
 
-// accounts are the DNS accounts of cfg as dnsupdate takes them.
-func accounts(cfg *config.Config) map[string]dnsupdate.Account {
-	all := make(map[string]dnsupdate.Account, len(cfg.DNS))
-	for name, a := range cfg.DNS {
-		all[name] = dnsupdate.Account{Provider: a.Provider, Settings: a.Settings}
-	}
-	return all
-}
-
-// wanted are the domains of cfg as the reconciler takes them.
-func wanted(cfg *config.Config) []reconcile.Wanted {
-	all := make([]reconcile.Wanted, 0, len(cfg.Domains))
-	for _, d := range cfg.Domains {
-		w := reconcile.Wanted{
-			Domain: d.Name,
-			MX:     d.MX,
-			MaxAge: d.MaxAge,
-			Mode:   d.Mode,
-			Target: state.Target{Account: d.Account, Zone: d.Zone, Name: mtasts.RecordName(d.Name), TTL: cfg.Records.TTL},
-		}
-		if !d.Managed() {
-			w.Source = d.ModeAt.String()
-		}
-		all = append(all, w)
-	}
-	return all
-}
-
 // listen opens the listeners, so that a port in use is known before anything
 // else happens.
 func (s *service) listen(ctx context.Context, l config.Listen) (err error) {
@@ -308,8 +281,8 @@ func listenTCP(key, addr string) (net.Listener, error) {
 }
 
 // run serves until ctx ends, then finishes what is in flight and closes
-// everything.
-func (s *service) run(ctx context.Context) error {
+// everything. A signal of hup has the config read again; nil is none.
+func (s *service) run(ctx context.Context, hup <-chan os.Signal) error {
 	defer s.close()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.server.ServeHTTPS(ctx, s.https) })
@@ -319,6 +292,7 @@ func (s *service) run(ctx context.Context) error {
 	g.Go(func() error { return s.server.ServeAdmin(ctx, s.admin) })
 	g.Go(func() error { return s.issuer.Run(ctx) })
 	g.Go(func() error { return s.reconciler.Run(ctx) })
+	g.Go(func() error { return s.reloadOn(ctx, hup) })
 	return g.Wait()
 }
 
@@ -339,44 +313,6 @@ func (s *service) config() *config.Config {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.cfg
-}
-
-// Reload reads the config again and, if it is right, swaps it in whole.
-func (s *service) Reload(ctx context.Context) (server.ReloadResult, error) {
-	s.reloading.Lock()
-	defer s.reloading.Unlock()
-	old := s.config()
-	next, err := loadConfig(old.File)
-	if err != nil {
-		s.log.Error("the config was not reloaded: it has faults, and the running one stays", "error", err)
-		return server.ReloadResult{}, server.NewInvalidConfigError(err)
-	}
-	if err := s.dns.SetAccounts(accounts(next)); err != nil {
-		return server.ReloadResult{}, err
-	}
-	changes, err := s.reconciler.SetDomains(ctx, wanted(next))
-	if err != nil {
-		return server.ReloadResult{}, errors.Join(err, s.dns.SetAccounts(accounts(old)))
-	}
-	s.mu.Lock()
-	s.cfg = next
-	s.mu.Unlock()
-	res := server.ReloadResult{
-		Added: changes.Added, Changed: changes.Changed, Removed: changes.Removed,
-		Unchanged: len(next.Domains) - len(changes.Added) - len(changes.Changed),
-		Settings:  changedSettings(old, next),
-		Restart:   needRestart(old, next),
-	}
-	if res.Empty() {
-		s.log.Info("config reloaded: nothing changed")
-		return res, nil
-	}
-	for _, l := range [][]string{res.Added, res.Changed, res.Removed} {
-		slices.Sort(l)
-	}
-	s.log.Info("config reloaded", "added", len(res.Added), "changed", len(res.Changed), "removed", len(res.Removed),
-		"settings", res.Settings, "restart", res.Restart)
-	return res, nil
 }
 
 // Ready is nil from the start: what was served before the start is served

@@ -9,6 +9,9 @@ import (
 
 	"github.com/stshost/stshost/config"
 	"github.com/stshost/stshost/dnsupdate"
+	"github.com/stshost/stshost/internal/state"
+	"github.com/stshost/stshost/mtasts"
+	"github.com/stshost/stshost/reconcile"
 )
 
 // loadConfig reads the config with the DNS providers that this binary has, and
@@ -81,4 +84,32 @@ func needRestart(old, next *config.Config) []string {
 		}
 	}
 	return changed
+}
+
+// accounts are the DNS accounts of cfg as dnsupdate takes them.
+func accounts(cfg *config.Config) map[string]dnsupdate.Account {
+	all := make(map[string]dnsupdate.Account, len(cfg.DNS))
+	for name, a := range cfg.DNS {
+		all[name] = dnsupdate.Account{Provider: a.Provider, Settings: a.Settings}
+	}
+	return all
+}
+
+// wanted are the domains of cfg as the reconciler takes them.
+func wanted(cfg *config.Config) []reconcile.Wanted {
+	all := make([]reconcile.Wanted, 0, len(cfg.Domains))
+	for _, d := range cfg.Domains {
+		w := reconcile.Wanted{
+			Domain: d.Name,
+			MX:     d.MX,
+			MaxAge: d.MaxAge,
+			Mode:   d.Mode,
+			Target: state.Target{Account: d.Account, Zone: d.Zone, Name: mtasts.RecordName(d.Name), TTL: cfg.Records.TTL},
+		}
+		if !d.Managed() {
+			w.Source = d.ModeAt.String()
+		}
+		all = append(all, w)
+	}
+	return all
 }

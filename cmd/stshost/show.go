@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -68,6 +69,9 @@ func recordsCommand(o *options) *cobra.Command {
 		RunE: action(func(cmd *cobra.Command, args []string) error {
 			return answer(cmd, o, args[0], func(r reader, ctx context.Context, name string) (recordsAnswer, error) {
 				all, err := r.Records(ctx, name)
+				if o.json { // what is not known yet is nothing to feed to a program
+					all = slices.DeleteFunc(all, func(r server.DNSRecord) bool { return r.Data == "" })
+				}
 				return recordsAnswer{all}, err
 			}, func(w io.Writer, a recordsAnswer) error {
 				_, err := io.WriteString(w, server.FormatZone(a.Records))
@@ -121,7 +125,7 @@ func stateOf(d server.DomainStatus) string {
 func news(d server.DomainStatus) string {
 	switch {
 	case !d.InConfig:
-		return "no longer in the config; still served for senders that hold its policy"
+		return "no longer in the config; served on for senders that hold its policy"
 	case d.LastError != "":
 		return d.LastError
 	case d.CertificateProblem != "":
@@ -142,7 +146,7 @@ func printDomain(w io.Writer, d server.DomainStatus) error {
 	row("state", cmp.Or(stateOf(d), "not looked at yet")+since(d.Since))
 	row("mode", strings.TrimSpace(dash(d.Mode)+" ("+d.ModeSource+")"))
 	if d.MaxAge > 0 {
-		row("max_age", (time.Duration(d.MaxAge) * time.Second).String())
+		row("max_age", duration(time.Duration(d.MaxAge)*time.Second))
 	}
 	row("id", d.ID)
 	row("certificate until", stamp(d.CertificateNotAfter))
@@ -180,6 +184,19 @@ func printExplanation(w io.Writer, e server.Explanation) error {
 }
 
 func dash(s string) string { return cmp.Or(s, "-") }
+
+// duration writes d as the config has it: "7d", "36h", "90s".
+func duration(d time.Duration) string {
+	for _, unit := range []struct {
+		d    time.Duration
+		name string
+	}{{7 * 24 * time.Hour, "w"}, {24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "m"}} {
+		if d > unit.d && d%unit.d == 0 {
+			return fmt.Sprintf("%d%s", d/unit.d, unit.name)
+		}
+	}
+	return fmt.Sprintf("%ds", d/time.Second)
+}
 
 func day(t time.Time) string {
 	if t.IsZero() {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/stshost/stshost/config"
 	"github.com/stshost/stshost/internal/state"
@@ -37,6 +38,12 @@ func (f facts) status(ctx context.Context, s reconcile.Snapshot) (server.DomainS
 		LastError: s.State.LastError, Remedy: s.State.Remedy, Attempts: s.State.Attempts,
 		LastRun: s.State.LastRun, NextRun: s.State.NextRun,
 		InConfig: !s.Orphan,
+	}
+	if d.Step == state.WaitingDNS && d.LastRun.IsZero() {
+		d.Step = "" // nobody has looked yet
+	}
+	if s.Orphan { // and nobody looks any more
+		d.LastError, d.Remedy, d.Attempts, d.NextRun = "", "", 0, time.Time{}
 	}
 	switch {
 	case s.Wanted.Mode != "":
@@ -91,7 +98,7 @@ func (f facts) records(s reconcile.Snapshot) []server.DNSRecord {
 			Purpose: leads + "; its address is not in the config: set addresses or cname in [records]"})
 	}
 	txt := server.DNSRecord{Name: mtasts.RecordName(s.State.Name), Type: "TXT", TTL: ttl,
-		Managed: f.cfg.DNS[s.Wanted.Target.Account].Provider != config.PrintAccount,
+		Managed: !s.Orphan && f.cfg.DNS[s.Wanted.Target.Account].Provider != config.PrintAccount,
 		Purpose: "announces the policy that is served"}
 	if s.State.ID != "" {
 		txt.Data = mtasts.Record{ID: s.State.ID}.String()

@@ -5,12 +5,15 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"net/smtp"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
+	"github.com/stshost/stshost/internal/lab"
 	"github.com/stshost/stshost/internal/state"
 	"github.com/stshost/stshost/mtasts"
 	"github.com/stshost/stshost/server"
@@ -121,9 +124,9 @@ func (d *demo) certificate(ctx context.Context) error {
 	}
 	d.detail("the CA counted exactly one order for it")
 	stranger := tls.Dialer{Config: &tls.Config{ServerName: "mta-sts.stranger.test", RootCAs: d.lab.Roots()}}
-	if conn, err := stranger.DialContext(ctx, "tcp", d.lab.HTTPSAddr); err == nil {
-		conn.Close()
-		return errors.New("a host that is not ours got a certificate")
+	_, err = stranger.DialContext(ctx, "tcp", d.lab.HTTPSAddr)
+	if err == nil || !strings.Contains(err.Error(), "unrecognized name") { // the alert of RFC 6066 §3
+		return fmt.Errorf("a name that is not ours was not refused as such: %v", err)
 	}
 	d.detail("a name that is not ours gets no certificate at all")
 	return nil
@@ -131,15 +134,33 @@ func (d *demo) certificate(ctx context.Context) error {
 
 func (d *demo) policy(ctx context.Context) error {
 	d.step("The policy is served at %s.", mtasts.PolicyURL(demoFirst))
-	s, err := d.client.Domain(ctx, demoFirst)
+	roots := d.lab.Roots()
+	client := &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, d.lab.HTTPSAddr)
+		},
+		TLSClientConfig:   &tls.Config{RootCAs: roots},
+		DisableKeepAlives: true,
+	}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, mtasts.PolicyURL(demoFirst), nil)
 	if err != nil {
 		return err
 	}
-	p, err := mtasts.ParsePolicy([]byte(s.Body))
+	resp, err := client.Do(req)
 	if err != nil {
 		return err
 	}
-	d.detail("%s", s.Body)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return err
+	}
+	p, err := mtasts.ParsePolicy(body)
+	if err != nil {
+		return err
+	}
+	d.detail("HTTP %s, %s", resp.Status, resp.Header.Get("Content-Type"))
+	d.detail("%s", body)
 	if !p.Covers("mx1.mail.test") || !p.Covers("mx2.mail.test") {
 		return errors.New("the policy does not cover the mail hosts")
 	}
@@ -191,7 +212,10 @@ func (d *demo) change(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	watch := d.watchOrder(ctx, before)
+	watch, err := watchOrder(ctx, d.lab.Reader, before)
+	if err != nil {
+		return err
+	}
 	if err := d.editConfig(`mx = ["mx1.mail.test"]`, `mx = ["mx1.mail.test", "mx2.mail.test"]`); err != nil {
 		return errors.Join(err, watch())
 	}
@@ -227,36 +251,32 @@ func (d *demo) change(ctx context.Context) error {
 }
 
 // watchOrder looks at record and policy again and again, as the most eager
-// sender could, and reports whether an id was ever ahead of its body.
-func (d *demo) watchOrder(ctx context.Context, before server.DomainStatus) (stop func() error) {
-	ctx, cancel := context.WithCancel(ctx)
-	var wg sync.WaitGroup
-	var fault error
-	looks := 0
-	wg.Go(func() {
+// sender could. stop ends it once the new id has been seen, and reports
+// whether it was ever seen with the policy of before.
+func watchOrder(ctx context.Context, reader *lab.Reader, before server.DomainStatus) (stop func() error, err error) {
+	if id, policy, err := reader.Fetch(ctx, before.Domain); err != nil || id != before.ID || policy != before.Body {
+		return nil, fmt.Errorf("before the change a sender sees the id %s (%v), want %s", id, err, before.ID)
+	}
+	ctx, cancel := context.WithTimeout(ctx, demoPatience)
+	done := make(chan error, 1)
+	go func() {
 		for ctx.Err() == nil {
-			id, policy, err := d.lab.Reader.Fetch(ctx, before.Domain)
-			if err != nil {
-				continue // cancelled, or a moment without answer
-			}
-			looks++
-			// The reader asks for the record first and for the policy after.
-			// A policy newer than its id is the right order; the policy of
-			// before under a new id is the wrong one.
-			if id != before.ID && policy == before.Body {
-				fault = fmt.Errorf("saw the new id %s with the old policy", id)
+			// The record is read first and the policy after: a policy newer
+			// than its id is the right order.
+			id, policy, err := reader.Fetch(ctx, before.Domain)
+			switch {
+			case err != nil: // a moment without answer
+			case id != before.ID && policy == before.Body:
+				done <- fmt.Errorf("saw the new id %s with the old policy", id)
+				return
+			case id != before.ID:
+				done <- nil
 				return
 			}
 		}
-	})
-	return func() error {
-		cancel()
-		wg.Wait()
-		if fault == nil && looks == 0 {
-			return errors.New("nobody could look at the policy while it changed")
-		}
-		return fault
-	}
+		done <- errors.New("who looked all the time never saw the new id")
+	}()
+	return func() error { defer cancel(); return <-done }, nil
 }
 
 func (d *demo) tamper(ctx context.Context) error {
@@ -278,16 +298,16 @@ func (d *demo) tamper(ctx context.Context) error {
 		if err := d.setTXT(name, t.txts); err != nil {
 			return err
 		}
-		err := d.await(ctx, "the record is repaired", func() (bool, error) {
-			return slices.Equal(d.lab.DNS.TXT(name), []string{want}), nil
+		tampered := time.Now()
+		_, err := d.awaitConfirmed(ctx, demoStory, func(s server.DomainStatus) bool {
+			return s.LastRun.After(tampered) && slices.Equal(d.lab.DNS.TXT(name), []string{want})
 		})
 		if err != nil {
 			return err
 		}
 		d.detail("%s: repaired, with the same id, for the policy did not change", t.what)
 	}
-	_, err = d.awaitConfirmed(ctx, demoStory, func(s server.DomainStatus) bool { return s.ID == before.ID })
-	return err
+	return nil
 }
 
 func (d *demo) setTXT(name string, txts []string) error {

@@ -158,7 +158,7 @@ func (w *world) start() *running {
 		w.t.Fatal(err)
 	}
 	done := make(chan error, 1)
-	go func() { done <- s.run(ctx) }()
+	go func() { done <- s.run(ctx, nil) }()
 	r := &running{service: s, w: w, log: log}
 	r.stop = sync.OnceValue(func() error { cancel(); return <-done })
 	w.t.Cleanup(func() {
@@ -254,30 +254,18 @@ func (w *world) sees(d server.DomainStatus) {
 	}
 }
 
-// watchOrder looks at the domain as an eager sender would until stop is
-// called, and fails the test if a new id was ever seen with the old body.
+// watchOrder has an eager sender look at the domain until stop, and fails the
+// test if it saw a new id with the old policy, or no new id at all.
 func (w *world) watchOrder(before server.DomainStatus) (stop func()) {
-	ctx, cancel := context.WithCancel(w.t.Context())
-	var wg sync.WaitGroup
-	looks := 0
-	reader := w.reader()
-	wg.Go(func() {
-		for ctx.Err() == nil {
-			id, policy, err := reader.Fetch(ctx, before.Domain)
-			if err != nil {
-				continue
-			}
-			looks++
-			if id != before.ID && policy == before.Body {
-				w.t.Errorf("saw the new id %s with the old policy", id)
-			}
-		}
-	})
+	w.t.Helper()
+	end, err := watchOrder(w.t.Context(), w.reader(), before)
+	if err != nil {
+		w.t.Fatal(err)
+	}
 	return func() {
-		cancel()
-		wg.Wait()
-		if looks == 0 {
-			w.t.Error("nobody could look while the policy changed")
+		w.t.Helper()
+		if err := end(); err != nil {
+			w.t.Error(err)
 		}
 	}
 }
