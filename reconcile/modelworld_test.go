@@ -227,7 +227,8 @@ func (w *modelWorld) Remove(domain string) {
 	case slices.ContainsFunc(w.pushes, func(p push) bool { return p.name == mtasts.RecordName(domain) }) && !f.exempt && !f.lost:
 		w.fault(domain, "taken out of service although senders may hold a policy")
 	}
-	f.body, f.ids, f.proven, f.noted = nil, nil, false, false
+	f.body, f.ids, f.proven, f.noted, f.lost = nil, nil, false, false, f.lost || f.exempt
+	f.lost = f.lost || f.exempt // what the lost store knew is still unknown
 	w.lab.Remove(domain)
 }
 
