@@ -17,6 +17,7 @@ import (
 )
 
 func TestDemoTellsItsStoryAndEnds(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	var out, errs bytes.Buffer
 	if code := run(t.Context(), []string{"demo", "--exit"}, &out, &errs); code != 0 {
 		t.Fatalf("status %d\n%s%s", code, &out, &errs)
@@ -30,6 +31,7 @@ func TestDemoTellsItsStoryAndEnds(t *testing.T) {
 
 // With --ready-file any other program can work with the demo, as we do here.
 func TestDemoStaysUpForOthers(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	file := filepath.Join(t.TempDir(), "ready.json")
 	cmd := exec.Command("stshost", "demo", "--ready-file", file)
 	var out bytes.Buffer
@@ -37,9 +39,18 @@ func TestDemoStaysUpForOthers(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	t.Cleanup(func() { cmd.Process.Kill() })
+	ended, gone := make(chan error, 1), make(chan struct{})
+	go func() {
+		ended <- cmd.Wait()
+		close(gone)
+	}()
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		if t.Failed() {
+			<-gone
+			t.Logf("the demo said:\n%s", &out)
+		}
+	})
 	var ready struct {
 		HTTPS, HTTP, DNS, Config, Admin string
 		CAFile                          string `json:"ca_file"`

@@ -83,6 +83,7 @@ func TestCALimitsOrders(t *testing.T) {
 }
 
 func TestDNSServerRefuses(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	w := newWorld(t, example)
 	s := w.start()
 	before := w.confirmed(example)
@@ -99,6 +100,7 @@ func TestDNSServerRefuses(t *testing.T) {
 }
 
 func TestCloudflareDown(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	for name, failure := range map[string]func() *cloudflaretest.Failure{
 		"HTML 502":                  cloudflaretest.BadGateway,
 		"429":                       func() *cloudflaretest.Failure { return cloudflaretest.TooManyRequests("1") },
@@ -128,6 +130,7 @@ func TestCloudflareDown(t *testing.T) {
 
 // Another writer that holds SQLite's lock makes the store read-only for us.
 func TestStoreLocked(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	w := newWorld(t, example)
 	s := w.start()
 	before := w.confirmed(example)
