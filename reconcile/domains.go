@@ -20,7 +20,7 @@ type Changes struct {
 func (c Changes) Empty() bool { return len(c.Added)+len(c.Changed)+len(c.Removed) == 0 }
 
 // SetDomains makes wanted the domains to work on. What did not change is not
-// touched. A domain that is gone from wanted but has been served goes on being
+// touched. A domain that is gone from wanted but was announced goes on being
 // served: senders may hold its policy for as long as its max_age
 // (RFC 8461 §8.3). SetDomains is not called twice at a time.
 func (r *Reconciler) SetDomains(ctx context.Context, wanted []Wanted) (Changes, error) {
@@ -34,13 +34,15 @@ func (r *Reconciler) SetDomains(ctx context.Context, wanted []Wanted) (Changes, 
 	}
 	c, gone := r.setWanted(wanted, rows)
 	for _, name := range gone {
-		r.forget(ctx, name)
+		if r.neverAnnounced(ctx, name) {
+			r.forget(ctx, name)
+		}
 	}
 	return c, nil
 }
 
-// setWanted is SetDomains in memory. It returns the domains of which nothing
-// needs to be kept.
+// setWanted is SetDomains in memory. It returns the domains that are gone and
+// at rest, and whose last body has no id.
 func (r *Reconciler) setWanted(wanted []Wanted, rows map[string]state.Domain) (c Changes, gone []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -81,16 +83,11 @@ func (r *Reconciler) setWanted(wanted []Wanted, rows map[string]state.Domain) (c
 		}
 		c.Removed = append(c.Removed, name)
 		r.unschedule(d)
-		switch {
-		case d.running:
-			d.orphan, d.again = true, false
-			if d.cancel != nil {
-				d.cancel() // runOne sees to what is left of it
-			}
-		case d.row.BodySHA256 != "":
-			d.orphan = true
-		default:
-			delete(r.domains, name)
+		d.orphan, d.again = true, false
+		if d.cancel != nil {
+			d.cancel() // runOne sees to the rest
+		}
+		if !d.running && d.row.ID == "" {
 			gone = append(gone, name)
 		}
 	}
@@ -108,13 +105,45 @@ func (r *Reconciler) setHosts() {
 	r.cfg.Certificates.SetHosts(hosts)
 }
 
-// forget drops what was noted about a domain that never served a body. If the
-// store refuses, the row is dead weight until the domain comes back.
+// neverAnnounced reports whether no sender can hold a policy of the domain: it
+// served none, or only one, which has no id yet, and DNS announces none. If
+// that cannot be told, one may.
+func (r *Reconciler) neverAnnounced(ctx context.Context, name string) bool {
+	ledger, err := r.cfg.Journal.Bodies(ctx, name)
+	if err != nil || len(ledger) > 1 || len(ledger) == 1 && ledger[0].Adopted {
+		return false
+	}
+	if len(ledger) == 0 {
+		return true
+	}
+	// The ledger may be younger than the announcement, if a store was lost.
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	txts, err := r.cfg.World.Record(ctx, name)
+	return err == nil && len(mtasts.Records(txts)) == 0
+}
+
+// forget drops a domain that left the config and of which nothing needs to be
+// kept. If the store refuses, what is left there is dead weight until the
+// domain comes back.
 func (r *Reconciler) forget(ctx context.Context, name string) {
-	err := errors.Join(
-		r.cfg.Certificates.Drop(ctx, mtasts.PolicyHost(name)),
-		r.cfg.Journal.RemoveDomain(ctx, name),
-	)
+	r.mu.Lock()
+	if d := r.domains[name]; d == nil || !d.orphan || d.running {
+		r.mu.Unlock()
+		return // it is back
+	}
+	delete(r.domains, name)
+	r.cfg.Publisher.Remove(name)
+	r.setHosts()
+	r.mu.Unlock()
+	// The row goes first: one without its body would be taken for served.
+	err := r.cfg.Journal.RemoveDomain(ctx, name)
+	if err == nil {
+		err = errors.Join(
+			r.cfg.Journal.CloseBody(ctx, name, r.cfg.Now()),
+			r.cfg.Certificates.Drop(ctx, mtasts.PolicyHost(name)),
+		)
+	}
 	if err != nil {
 		r.log.Warn("cannot forget a domain that left the config", "domain", name, "error", err)
 	}

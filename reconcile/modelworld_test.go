@@ -81,6 +81,10 @@ func (w *modelWorld) fault(domain, what string, detail ...any) {
 func (w *modelWorld) enter(ctx context.Context, domain, call string, delay bool) (leave func(), err error) {
 	w.watch.Lock()
 	f := w.fates[domain]
+	if call == "Record" && !f.inUse { // a last question about a domain that is being dropped
+		w.watch.Unlock()
+		return func() {}, ctx.Err()
+	}
 	if other := w.busy[domain]; other != "" {
 		w.fault(domain, "two runs at a time", other, call)
 	}
@@ -220,16 +224,27 @@ func (w *modelWorld) Remove(domain string) {
 	defer w.watch.Unlock()
 	f := w.fates[domain]
 	switch {
-	case w.isDead():
+	case w.isDead(), w.serving(domain) == nil:
 		return
 	case f.inUse:
 		w.fault(domain, "taken out of service while in the config")
-	case slices.ContainsFunc(w.pushes, func(p push) bool { return p.name == mtasts.RecordName(domain) }) && !f.exempt && !f.lost:
+	case w.announced(domain):
 		w.fault(domain, "taken out of service although senders may hold a policy")
 	}
 	f.body, f.ids, f.proven, f.noted, f.lost = nil, nil, false, false, f.lost || f.exempt
 	f.lost = f.lost || f.exempt // what the lost store knew is still unknown
 	w.lab.Remove(domain)
+}
+
+// announced reports whether a sender may hold a policy of the domain, as far as
+// can be known: after a lost store only DNS can tell.
+func (w *modelWorld) announced(domain string) bool {
+	f := w.fates[domain]
+	w.lab.mu.Lock()
+	defer w.lab.mu.Unlock()
+	name := mtasts.RecordName(domain)
+	pushed := slices.ContainsFunc(w.pushes, func(p push) bool { return p.name == name })
+	return pushed && (!f.exempt && !f.lost || len(mtasts.Records(w.txt[name])) > 0)
 }
 
 func (w *modelWorld) Push(ctx context.Context, t state.Target, txt string) error {

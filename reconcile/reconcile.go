@@ -34,6 +34,9 @@ type Journal interface {
 	ServeBody(ctx context.Context, d state.Domain, b state.Body, at time.Time) error
 	// AddBody enters a body that was served by someone else until now.
 	AddBody(ctx context.Context, b state.Body) error
+	// CloseBody notes that the domain's open body, if it has one, is served no
+	// longer.
+	CloseBody(ctx context.Context, domain string, at time.Time) error
 	// Bodies returns a domain's ledger.
 	Bodies(ctx context.Context, domain string) ([]state.Body, error)
 	// CurrentBodies returns the bodies that were being served when the
@@ -59,6 +62,7 @@ type Certificates interface {
 type Publisher interface {
 	Set(domain string, body []byte)
 	SetAll(bodies map[string][]byte)
+	Remove(domain string)
 }
 
 // World is the view from outside; package check is the real one.

@@ -133,8 +133,8 @@ func (t *task) serve(ctx context.Context, policy mtasts.Policy, body []byte) err
 	next.BodySHA256 = digest
 	next.ID = "" // the new body gets its own, once it is proven
 	next.Mode = policy.Mode
-	if next.ConfigMaxAge != t.wanted.MaxAge {
-		next.MaxAge, next.ConfigMaxAge = 0, 0 // the config's max_age was edited and holds again
+	if next.ConfigMaxAge != t.wanted.MaxAge || t.wanted.Mode != "" {
+		next.MaxAge, next.ConfigMaxAge = 0, 0 // the config was edited, and what it says holds again
 	}
 	next.Step, next.Since = state.Serving, now
 	b := state.Body{

@@ -3,7 +3,6 @@ package reconcile
 import (
 	"container/heap"
 	"context"
-	"errors"
 	"strings"
 	"sync"
 	"time"
@@ -155,33 +154,36 @@ func (r *Reconciler) runOne(ctx context.Context, d *domain) {
 	r.mu.Lock()
 	d.cancel = cancel
 	t := task{Reconciler: r, wanted: d.wanted, row: d.row, d: d}
-	removed := d.orphan
 	r.mu.Unlock()
 
-	if !removed {
+	if !r.removed(d) {
 		err := t.run(runCtx)
-		if !errors.Is(runCtx.Err(), context.Canceled) { // stopping, or the domain was removed
+		if ctx.Err() == nil && !r.removed(d) {
 			t.conclude(ctx, err)
 		}
 	}
-	if r.release(d, t.row) {
+	if r.release(d, t.row) && r.neverAnnounced(ctx, d.name) {
 		r.forget(ctx, d.name)
 	}
 }
 
+// removed reports whether d left the config.
+func (r *Reconciler) removed(d *domain) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return d.orphan
+}
+
 // release puts d back in the queue after a run. It reports whether the domain
-// was removed meanwhile and nothing of it needs to be kept.
+// left the config meanwhile and its last body has no id: none was pushed.
 func (r *Reconciler) release(d *domain, row state.Domain) (gone bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	d.row = row
 	d.running, d.cancel = false, nil
 	switch {
-	case d.orphan && row.BodySHA256 == "":
-		delete(r.domains, d.name)
-		r.setHosts()
-		return true
 	case d.orphan:
+		return row.ID == ""
 	case d.again:
 		d.again = false
 		r.schedule(d, time.Time{})

@@ -204,3 +204,26 @@ func TestRemovedWhileWorkedOn(t *testing.T) {
 		}
 	})
 }
+
+// A domain that was served but got no id to announce is in no sender's cache: it is
+// dropped with all that is known of it.
+func TestRemovedBeforeItWasAnnounced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab()
+		l.fetchErr = errors.New("connection refused")
+		p := l.start(t, want(example, "mx1.example.com"))
+		settleFor(time.Minute)
+		wantStep(t, p, state.Serving)
+		p.set(t)
+		settleFor(time.Minute)
+		if _, ok := p.Snapshot(example); ok || l.served[example] != nil || len(l.rows) != 0 {
+			t.Errorf("still known: serves %q, journal %v", l.served[example], l.rows)
+		}
+		p.stop()
+		p = l.start(t)
+		defer p.stop()
+		if len(l.served) != 0 {
+			t.Errorf("served again after a restart: %q", l.served)
+		}
+	})
+}
