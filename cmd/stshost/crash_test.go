@@ -47,7 +47,7 @@ func (w *world) spawn() *process {
 // saw waits until the log has a line with text.
 func (p *process) saw(text string) {
 	p.w.t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	var log []string
 	for {
 		select {

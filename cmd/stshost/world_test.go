@@ -216,11 +216,11 @@ func (w *world) confirmedAnew(before server.DomainStatus) server.DomainStatus {
 	})
 }
 
-// eventually asks until there is no error, for half a minute at most: for
+// eventually asks until there is no error, for two minutes at most: for
 // what another process or a network decides, where no signal can be had.
 func eventually(t *testing.T, ask func() error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -232,7 +232,7 @@ func eventually(t *testing.T, ask func() error) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Fatal(errors.Join(errors.New("waited for half a minute"), err))
+			t.Fatal(errors.Join(errors.New("waited for two minutes"), err))
 		}
 	}
 }
