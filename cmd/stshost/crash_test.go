@@ -175,8 +175,15 @@ func TestSIGTERMEndsWithStatus0(t *testing.T) {
 			w.writeConfig()
 			p := w.spawn()
 			w.confirmed(example)
-			if err := p.signal(sig); err != nil {
-				t.Errorf("ended with %v, want status 0", err)
+			ended := make(chan error, 1)
+			go func() { ended <- p.signal(sig) }()
+			select {
+			case err := <-ended:
+				if err != nil {
+					t.Errorf("ended with %v, want status 0", err)
+				}
+			case <-time.After(10 * time.Second):
+				t.Error("still running after 10 seconds")
 			}
 		})
 	}
