@@ -9,6 +9,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
@@ -16,7 +17,7 @@ import (
 // reach it.
 func (s *Server) adminHandler(tcp bool) (http.Handler, error) {
 	r := chi.NewRouter()
-	r.Use(s.adminHeaders)
+	r.Use(s.adminHeaders, middleware.GetHead)
 	origin := http.NewCrossOriginProtection()
 	origin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		writeProblem(w, http.StatusForbidden, "this request comes from another web site")
@@ -25,8 +26,8 @@ func (s *Server) adminHandler(tcp bool) (http.Handler, error) {
 
 	// Monitoring may ask by any name: there is nothing in these that a web site
 	// could use.
-	getHead(r, "/healthz", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("ok\n")) })
-	getHead(r, "/readyz", s.ready)
+	r.Get("/healthz", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("ok\n")) })
+	r.Get("/readyz", s.ready)
 	r.Method(http.MethodGet, "/metrics", promhttp.HandlerFor(s.cfg.Registry, promhttp.HandlerOpts{
 		Registry: s.cfg.Registry, ErrorHandling: promhttp.ContinueOnError, ErrorLog: s.errorLog("admin"),
 	}))
@@ -36,8 +37,8 @@ func (s *Server) adminHandler(tcp bool) (http.Handler, error) {
 		if tcp {
 			r.Use(noRebinding)
 		}
-		getHead(r, "/", s.statusPage)
-		getHead(r, "/domains/{domain}", s.domainPage)
+		r.Get("/", s.statusPage)
+		r.Get("/domains/{domain}", s.domainPage)
 		err = s.mountAPI(r)
 	})
 	if err != nil {

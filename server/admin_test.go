@@ -100,6 +100,10 @@ func TestAdminPages(t *testing.T) {
 		{"GET", "/domains/c.example", 200, "text/html; charset=utf-8", "not been looked at", ""},
 		{"GET", "/domains/x.example", 404, "text/html; charset=utf-8", "does not know this domain", ""},
 		{"GET", "/domains/-", 422, "text/html; charset=utf-8", "Unprocessable", ""},
+		{"GET", "/domains/b%c3%bc.example", 404, "text/html; charset=utf-8", "does not know this domain", ""},
+		{"HEAD", "/", 200, "text/html; charset=utf-8", "", ""},
+		{"HEAD", "/api/v1/domains", 200, "application/json", "", ""},
+		{"HEAD", "/metrics", 200, "", "", ""},
 		{"GET", "/nothing", 404, "text/html; charset=utf-8", "no such page", ""},
 		{"POST", "/", 405, "text/plain; charset=utf-8", "", ""},
 		{"GET", "/healthz", 200, "text/plain; charset=utf-8", "ok", ""},
@@ -133,6 +137,26 @@ func TestWhatNeedsSomebodyStandsFirst(t *testing.T) {
 	a, b, c := strings.Index(body, ">a.example"), strings.Index(body, ">b.example"), strings.Index(body, ">c.example")
 	if !(b < c && c < a) {
 		t.Errorf("order of rows: a at %d, b at %d, c at %d", a, b, c)
+	}
+}
+
+// A confirmed domain is not in order if its certificate cannot be renewed.
+func TestFailedRenewalNeedsSomebody(t *testing.T) {
+	b := newBackend(time.Now())
+	b.domains[0].CertificateProblem = "CAA forbids"
+	b.domains[2].Step, b.domains[2].InConfig, b.domains[2].CertificateProblem = state.Confirmed, false, "it leads elsewhere"
+	addr := startAdmin(t, b)
+	_, body := do(t, http.DefaultClient, "GET", "http://"+addr+"/")
+	for _, want := range []string{
+		`<strong>2</strong> need attention`, `<span class="badge bad">confirmed</span><p class="error">the certificate could not be renewed: CAA forbids</p>`,
+		`<span class="badge good">confirmed</span><p class="dim">no longer in the configuration</p>`,
+	} {
+		if !strings.Contains(body, want) {
+			t.Errorf("%q is missing in:\n%s", want, body)
+		}
+	}
+	if _, body := do(t, http.DefaultClient, "GET", "http://"+addr+"/metrics"); !strings.Contains(body, "stshost_domains_failing 2\n") {
+		t.Error("the metrics do not count the domain as failing")
 	}
 }
 

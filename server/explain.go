@@ -134,6 +134,21 @@ func explainConfirmed(d DomainStatus) Explanation {
 	return e
 }
 
+// Trouble is what is wrong with the domain now; "" if nothing is. Of a domain
+// that has left the configuration nothing is: nobody looks after it any more,
+// and its host may rightly lead elsewhere.
+func (d DomainStatus) Trouble() string {
+	switch {
+	case !d.InConfig:
+		return ""
+	case d.LastError != "" || d.CertificateProblem == "":
+		return d.LastError
+	case d.CertificateNotAfter.IsZero():
+		return "there is no certificate yet: " + d.CertificateProblem
+	}
+	return "the certificate could not be renewed: " + d.CertificateProblem
+}
+
 func utc(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
 
 func confirmedSummary(d DomainStatus) string {

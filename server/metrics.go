@@ -97,7 +97,7 @@ func newDomainCollector(b Backend) *domainCollector {
 	return &domainCollector{
 		backend: b,
 		domains: prometheus.NewDesc("stshost_domains", "Domains, by the step they have reached.", []string{"step"}, nil),
-		failing: prometheus.NewDesc("stshost_domains_failing", "Domains whose last run met an error.", nil, nil),
+		failing: prometheus.NewDesc("stshost_domains_failing", "Domains with something wrong: the last run met an error, or the certificate could not be had or renewed.", nil, nil),
 		expiry: prometheus.NewDesc("stshost_certificate_earliest_expiry_timestamp_seconds",
 			"Expiry of the certificate that expires first, in Unix time; absent without certificates.", nil, nil),
 	}
@@ -126,7 +126,7 @@ func (c *domainCollector) Collect(ch chan<- prometheus.Metric) {
 	failing, earliest := 0, time.Time{}
 	for _, d := range all {
 		steps[cmp.Or(string(d.Step), "new")]++
-		if d.LastError != "" {
+		if d.Trouble() != "" {
 			failing++
 		}
 		if t := d.CertificateNotAfter; !t.IsZero() && (earliest.IsZero() || t.Before(earliest)) {

@@ -83,15 +83,23 @@ func (s *Server) statusPage(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) row(d DomainStatus) templates.DomainRow {
-	return templates.DomainRow{
+	row := templates.DomainRow{
 		Domain: d.Domain, Path: "/domains/" + url.PathEscape(d.Domain), Step: stepText(d.Step), Tone: tone(d),
-		Mode: d.Mode, ID: d.ID, Certificate: s.stamp(d.CertificateNotAfter), Error: d.LastError,
+		Mode: d.Mode, ID: d.ID, Certificate: s.stamp(d.CertificateNotAfter), Error: d.Trouble(),
 	}
+	if !d.InConfig {
+		row.Note = "no longer in the configuration"
+	}
+	return row
 }
 
 // domainPage shows one domain.
 func (s *Server) domainPage(w http.ResponseWriter, r *http.Request) {
-	name, err := domainName(chi.URLParam(r, "domain"))
+	// chi leaves escapes that Go would not write, such as %c3%bc, as they are.
+	name, err := url.PathUnescape(chi.URLParam(r, "domain"))
+	if err == nil {
+		name, err = domainName(name)
+	}
 	if err != nil {
 		s.problemPage(w, r, err)
 		return
@@ -190,7 +198,7 @@ func span(d time.Duration) string {
 // tone is how well a domain stands.
 func tone(d DomainStatus) templates.Tone {
 	switch {
-	case d.LastError != "":
+	case d.Trouble() != "":
 		return templates.Bad
 	case d.Step == state.Confirmed:
 		return templates.Good

@@ -5,10 +5,9 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-)
 
-// policyHostPrefix makes the policy host of a policy domain (RFC 8461 §3.3).
-const policyHostPrefix = "mta-sts."
+	"github.com/stshost/stshost/mtasts"
+)
 
 // Policies is what the HTTPS listener serves: policy bodies by policy host, and
 // the policy hosts that are known but have no body yet. Its methods may be
@@ -41,14 +40,14 @@ func (p *Policies) Set(domain string, body []byte) {
 	pol := newPolicy(domain, body)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.bodies[policyHostPrefix+domain] = pol
+	p.bodies[mtasts.PolicyHost(domain)] = pol
 }
 
 // SetAll replaces all bodies at once by those given, keyed by policy domain.
 func (p *Policies) SetAll(bodies map[string][]byte) {
 	m := make(map[string]*policy, len(bodies))
 	for domain, body := range bodies {
-		m[policyHostPrefix+domain] = newPolicy(domain, body)
+		m[mtasts.PolicyHost(domain)] = newPolicy(domain, body)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -60,7 +59,7 @@ func (p *Policies) SetAll(bodies map[string][]byte) {
 func (p *Policies) Remove(domain string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.bodies, policyHostPrefix+domain)
+	delete(p.bodies, mtasts.PolicyHost(domain))
 }
 
 // SetHosts replaces the set of policy hosts (mta-sts.<domain>) that are known
@@ -108,4 +107,4 @@ func (p *Policies) get(host string) *policy {
 }
 
 // policyDomain is the policy domain of a policy host.
-func policyDomain(host string) string { return strings.TrimPrefix(host, policyHostPrefix) }
+func policyDomain(host string) string { return strings.TrimPrefix(host, mtasts.PolicyHost("")) }

@@ -45,6 +45,7 @@ type DomainRow struct {
 	ID          string
 	Certificate Stamp
 	Error       string
+	Note        string // what is to be known of it besides, e.g. that it has left the configuration
 }
 
 // DomainPage shows one domain.

@@ -30,7 +30,7 @@ func TestPages(t *testing.T) {
 				Version: evil, Now: at, Waiting: evil, Query: evil, Total: 2,
 				Counts: []templates.Count{{Label: evil, N: 1, Tone: templates.Good}},
 				Rows: []templates.DomainRow{{
-					Domain: evil, Path: "/domains/x", Step: evil, Tone: templates.Bad, Mode: evil, ID: evil, Certificate: at, Error: evil,
+					Domain: evil, Path: "/domains/x", Step: evil, Tone: templates.Bad, Mode: evil, ID: evil, Certificate: at, Error: evil, Note: evil,
 				}},
 			})
 		},

@@ -123,15 +123,10 @@ func stateOf(d server.DomainStatus) string {
 
 // news is the one thing to know about a domain in a table.
 func news(d server.DomainStatus) string {
-	switch {
-	case !d.InConfig:
+	if !d.InConfig {
 		return "no longer in the config; served on for senders that hold its policy"
-	case d.LastError != "":
-		return d.LastError
-	case d.CertificateProblem != "":
-		return "renewal failed: " + d.CertificateProblem
 	}
-	return ""
+	return d.Trouble()
 }
 
 func printDomain(w io.Writer, d server.DomainStatus) error {
@@ -161,7 +156,7 @@ func printDomain(w io.Writer, d server.DomainStatus) error {
 		return err
 	}
 	if d.Body != "" {
-		fmt.Fprintf(w, "\npolicy served at https://%s/.well-known/mta-sts.txt:\n", d.Host)
+		fmt.Fprintf(w, "\npolicy served at %s:\n", mtasts.PolicyURL(d.Domain))
 		for line := range strings.Lines(d.Body) {
 			fmt.Fprintf(w, "  %s\n", strings.TrimRight(line, "\r\n"))
 		}
