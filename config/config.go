@@ -40,7 +40,7 @@ type Listen struct {
 	HTTPS          string // host:port for policies and tls-alpn-01; default ":443"
 	HTTP           string // host:port for ACME http-01 and redirects; default ":80"; "" is off
 	Admin          string // "unix:/path" or a loopback host:port; default "unix:/run/stshost/admin.sock"
-	MaxConnections int    // open connections over HTTPS and HTTP together; default 4096
+	MaxConnections int    // open connections on each of the listeners; default 4096
 }
 
 // Store says where state is kept.

@@ -207,12 +207,29 @@ func (l *loader) glob(file string, it item) ([]string, bool) {
 			"include has the pattern %s, which is not well-formed", show(it.s))
 		return nil, false
 	}
+	// Glob passes over a directory that it cannot read as over an empty one,
+	// and a reload would drop every domain in it.
+	dir := beside(file, fixedDir(it.s))
+	if _, err := os.ReadDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		l.failFile(it.at, err, "make it a directory that the user who runs stshost can read, or correct the pattern",
+			"the directory %s of the include pattern %s cannot be read: %s", dir, show(it.s), reason(err))
+		return nil, false
+	}
 	// As in a shell, * leaves out hidden files: an editor's locks and backups.
 	if !strings.HasPrefix(filepath.Base(it.s), ".") {
 		paths = slices.DeleteFunc(paths, func(p string) bool { return strings.HasPrefix(filepath.Base(p), ".") })
 	}
 	slices.Sort(paths)
 	return paths, true
+}
+
+// fixedDir is the directory in front of the first element of a pattern that
+// stands for several names.
+func fixedDir(pattern string) string {
+	if i := strings.IndexAny(pattern, `*?[\`); i >= 0 {
+		pattern = pattern[:i]
+	}
+	return pattern[:strings.LastIndexByte(pattern, filepath.Separator)+1]
 }
 
 func escapeGlob(dir string) string {

@@ -282,6 +282,26 @@ func TestIncludeBesideOddDirectory(t *testing.T) {
 	}
 }
 
+// A directory of include that cannot be read is not one without files: a reload
+// would drop every domain in it.
+func TestIncludeOfUnreadableDirectory(t *testing.T) {
+	path := write(t, map[string]string{
+		"main.toml": "include = [\"loop/*.toml\",\n\"file/*.toml\", \"*.toml\", \"gone/*/x.toml\"]\n" + terms,
+		"file":      "",
+	})
+	dir := filepath.Dir(path)
+	if err := os.Symlink("loop", filepath.Join(dir, "loop")); err != nil {
+		t.Fatal(err)
+	}
+	_, err := config.Load(path, options(nil))
+	const remedy = "; make it a directory that the user who runs stshost can read, or correct the pattern\n"
+	want := path + ":1: the directory " + dir + "/loop of the include pattern \"loop/*.toml\" cannot be read: too many levels of symbolic links" + remedy +
+		path + ":2: the directory " + dir + "/file of the include pattern \"file/*.toml\" cannot be read: not a directory" + remedy
+	if err == nil || err.Error()+"\n" != want {
+		t.Errorf("got:\n%v\nwant:\n%s", err, want)
+	}
+}
+
 func TestPrecedence(t *testing.T) {
 	const accounts = "[dns.one]\nprovider = \"print\"\n"
 	const two = accounts + "[dns.two]\nprovider = \"print\"\n"
