@@ -182,3 +182,43 @@ func (hangTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	<-req.Context().Done()
 	return nil, req.Context().Err()
 }
+
+// With another CA in the config every certificate is ordered from that one,
+// once: those of a CA for tries are valid and nobody trusts them. What the old
+// CA asked a host to wait for is forgotten.
+func TestChangedCA(t *testing.T) {
+	const failed = "mta-sts.failed.example"
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, host, failed)
+		r.ca.invalid[failed] = []string{acme.TLSALPN01, acme.HTTP01}
+		r.start()
+		r.request(host)
+		r.request(failed)
+		after(5 * time.Minute)
+		r.wantOrders(host, 1)
+		r.wantOrders(failed, 2)
+		old, err := r.store.Certificate(t.Context(), host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.stop()
+
+		r.ca.invalid[failed] = nil
+		r.cfg.Directory = caURL + "/directory/of/another"
+		for range 3 {
+			r.start()
+			after(time.Minute)
+			r.stop()
+		}
+		r.wantOrders(host, 2)
+		r.wantOrders(failed, 3)
+		for _, h := range []string{host, failed} {
+			if s := r.status(h); s.Pending || s.Problem != "" || !s.Valid(time.Now()) {
+				t.Errorf("%+v", s)
+			}
+		}
+		if now, err := r.store.Certificate(t.Context(), host); err != nil || string(now.PEM) == string(old.PEM) {
+			t.Errorf("the certificate of the old CA is still there (%v)", err)
+		}
+	})
+}

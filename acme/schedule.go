@@ -74,28 +74,44 @@ func (i *Issuer) schedule(ctx context.Context, start func(state.CertJob)) {
 }
 
 // recover puts the jobs that were running when the last process ended back
-// into the queue, and takes up the pause that the CA asked for.
+// into the queue, and all of them if the CA is another one since; and takes up
+// the pause that the CA asked for.
 func (i *Issuer) recover(ctx context.Context) error {
 	if err := i.loadPause(ctx); err != nil {
 		return err
 	}
 	i.jobs.Lock()
 	defer i.jobs.Unlock()
+	changed, err := i.changedCA(ctx)
+	if err != nil {
+		return err
+	}
 	jobs, err := i.store.CertJobs(ctx)
 	if err != nil {
 		return err
 	}
 	for _, job := range jobs {
-		if !job.Running {
+		cut := job.Running
+		switch {
+		case changed:
+			job = i.afresh(job)
+		case cut:
+			job = i.cutOff(job)
+		default:
 			continue
 		}
-		job = i.cutOff(job)
 		if err := i.store.PutCertJob(ctx, job); err != nil {
 			return err
 		}
-		i.log.Warn("an attempt was cut off; its order may be lost", "host", job.Host, "step", "certificate", "next_try", job.Due)
+		if cut {
+			i.log.Warn("an attempt was cut off; its order may be lost", "host", job.Host, "step", "certificate", "next_try", job.Due)
+		}
 	}
-	return nil
+	if !changed {
+		return nil
+	}
+	i.log.Info("the CA was changed; every certificate is ordered anew", "step", "certificate", "directory", i.cfg.Directory, "hosts", len(jobs))
+	return i.noteCA(ctx) // last: a kill before it makes the next start do all this again
 }
 
 // cutOff returns what becomes of a job whose attempt was cut off.
