@@ -86,7 +86,7 @@ func Records(txts []string) []string {
 
 // FindRecord returns the one MTA-STS record among the TXT records at a name,
 // as senders find it (RFC 8461 §3.1): others are passed over. txts holds each
-// record with its strings joined. The error wraps ErrNoRecord or
+// record with its strings joined, without anything between them. The error wraps ErrNoRecord or
 // ErrSeveralRecords, or is the *RecordError of the only candidate.
 func FindRecord(txts []string) (Record, error) {
 	candidates := Records(txts)
@@ -99,10 +99,6 @@ func FindRecord(txts []string) (Record, error) {
 		return Record{}, fmt.Errorf("%w: %.80q", ErrSeveralRecords, candidates)
 	}
 }
-
-// JoinStrings returns the text of a TXT record that came in several strings:
-// they are joined without anything between them (RFC 8461 §3.1).
-func JoinStrings(parts []string) string { return strings.Join(parts, "") }
 
 // validRecordValue reports whether s is a value by sts-ext-value (RFC 8461
 // §3.1).

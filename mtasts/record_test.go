@@ -12,7 +12,7 @@ import (
 func ExampleFindRecord() {
 	record, err := mtasts.FindRecord([]string{
 		"some-site-verification=abc", // others may use the name too
-		mtasts.JoinStrings([]string{"v=STSv1; id=2016", "0831085700Z;"}),
+		strings.Join([]string{"v=STSv1; id=2016", "0831085700Z;"}, ""),
 	})
 	fmt.Println(record, err)
 	// Output: v=STSv1; id=20160831085700Z; <nil>
@@ -126,7 +126,7 @@ func TestFindRecord(t *testing.T) {
 	}{
 		{"one", []string{"v=STSv1; id=a;"}, "a", nil},
 		{"one among others", []string{"v=spf1 -all", "v=STSv1; id=a;", ""}, "a", nil},
-		{"split strings", []string{mtasts.JoinStrings([]string{"v=ST", "Sv1; id", "=a;"})}, "a", nil},
+		{"split strings", []string{strings.Join([]string{"v=ST", "Sv1; id", "=a;"}, "")}, "a", nil},
 		{"none", nil, "", mtasts.ErrNoRecord},
 		{"only others", []string{"v=spf1 -all", "v=STSv2; id=a;"}, "", mtasts.ErrNoRecord},
 		{"two", []string{"v=STSv1; id=a;", "v=STSv1; id=b;"}, "", mtasts.ErrSeveralRecords},

@@ -123,7 +123,7 @@ func (w *world) useRFC2136(s *dnstest.Server) zone {
 		txt: func() []string {
 			var all []string
 			for _, strs := range s.TXT(w.t, "_mta-sts."+example) {
-				all = append(all, mtasts.JoinStrings(strs))
+				all = append(all, strings.Join(strs, ""))
 			}
 			return all
 		},

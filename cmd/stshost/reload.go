@@ -3,67 +3,16 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
+	"maps"
 	"os"
 	"os/signal"
+	"reflect"
 	"slices"
-	"strings"
 	"syscall"
 
-	"github.com/spf13/cobra"
-
+	"github.com/stshost/stshost/config"
 	"github.com/stshost/stshost/server"
 )
-
-func reloadCommand(o *options) *cobra.Command {
-	return &cobra.Command{
-		Use:   "reload",
-		Short: "Have the running server read its config again",
-		Long: `Reload has the running server read its config again. A config with faults
-changes nothing; the faults are shown, each with file and line.`,
-		Args: cobra.NoArgs,
-		RunE: action(func(cmd *cobra.Command, _ []string) error {
-			admin, err := adminAddress(o.config)
-			if err != nil {
-				return err
-			}
-			res, err := server.NewClient(admin).Reload(cmd.Context())
-			if errors.Is(err, server.ErrNotRunning) {
-				return fmt.Errorf("no server is running at %s; start it with 'stshost serve --config %s'", admin, o.config)
-			}
-			if err != nil {
-				return err
-			}
-			if o.json {
-				return printJSON(cmd.OutOrStdout(), res)
-			}
-			fmt.Fprintln(cmd.OutOrStdout(), reloadSummary(res))
-			return nil
-		}),
-	}
-}
-
-// reloadSummary says in a line or a few what a reload changed.
-func reloadSummary(r server.ReloadResult) string {
-	if r.Empty() {
-		return "nothing changed"
-	}
-	var lines []string
-	for _, part := range []struct {
-		what  string
-		names []string
-	}{
-		{"added", r.Added}, {"changed", r.Changed}, {"removed", r.Removed},
-		{"settings in force", r.Settings}, {"needs a restart", r.Restart},
-	} {
-		if n := len(part.names); n > 10 {
-			lines = append(lines, fmt.Sprintf("%s: %s and %d more", part.what, strings.Join(part.names[:10], ", "), n-10))
-		} else if n > 0 {
-			lines = append(lines, part.what+": "+strings.Join(part.names, ", "))
-		}
-	}
-	return strings.Join(lines, "\n")
-}
 
 // Reload reads the config again and, if it is right, swaps it in whole.
 func (s *service) Reload(ctx context.Context) (server.ReloadResult, error) {
@@ -99,6 +48,9 @@ func (s *service) Reload(ctx context.Context) (server.ReloadResult, error) {
 	for _, l := range [][]string{res.Added, res.Changed, res.Removed} {
 		slices.Sort(l)
 	}
+	for _, w := range next.Warnings {
+		s.log.Warn(w.Error())
+	}
 	s.log.Info("config reloaded", "added", len(res.Added), "changed", len(res.Changed), "removed", len(res.Removed),
 		"settings", res.Settings, "restart", res.Restart)
 	return res, nil
@@ -124,4 +76,40 @@ func (s *service) reloadOn(ctx context.Context, hup <-chan os.Signal) error {
 			return nil
 		}
 	}
+}
+
+// changedSettings names the settings that differ and are in force after a
+// reload. The domains are told apart one by one elsewhere.
+func changedSettings(old, next *config.Config) []string {
+	var changed []string
+	if !maps.EqualFunc(old.DNS, next.DNS, func(a, b config.DNSAccount) bool {
+		return a.Provider == b.Provider && maps.Equal(a.Settings, b.Settings)
+	}) {
+		changed = append(changed, "dns")
+	}
+	if !reflect.DeepEqual(old.Records, next.Records) {
+		changed = append(changed, "records")
+	}
+	return changed
+}
+
+// needRestart names the tables that differ and are read at the start only.
+func needRestart(old, next *config.Config) []string {
+	var changed []string
+	for _, t := range []struct {
+		name      string
+		old, next any
+	}{
+		{"listen", old.Listen, next.Listen},
+		{"store", old.Store, next.Store},
+		{"acme", old.ACME, next.ACME},
+		{"net", old.Net, next.Net},
+		{"prove", old.Prove, next.Prove},
+		{"watch", old.Watch, next.Watch},
+	} {
+		if !reflect.DeepEqual(t.old, t.next) {
+			changed = append(changed, t.name)
+		}
+	}
+	return changed
 }

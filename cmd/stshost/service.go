@@ -2,20 +2,11 @@ package main
 
 import (
 	"context"
-	"crypto/hmac"
 	"crypto/rand"
-	"crypto/sha256"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/hex"
-	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -25,8 +16,6 @@ import (
 	"github.com/stshost/stshost/check"
 	"github.com/stshost/stshost/config"
 	"github.com/stshost/stshost/dnsupdate"
-	"github.com/stshost/stshost/internal/resolver"
-	"github.com/stshost/stshost/internal/state"
 	"github.com/stshost/stshost/reconcile"
 	"github.com/stshost/stshost/server"
 	"github.com/stshost/stshost/store"
@@ -168,118 +157,6 @@ func (s *service) wireACME(cfg *config.Config) error {
 	return err
 }
 
-// directoryClient speaks to the CA's API.
-func directoryClient(roots *x509.CertPool) *http.Client {
-	return &http.Client{
-		Timeout: 30 * time.Second,
-		Transport: &http.Transport{
-			Proxy:               http.ProxyFromEnvironment,
-			TLSClientConfig:     &tls.Config{RootCAs: roots},
-			TLSHandshakeTimeout: 10 * time.Second,
-			MaxIdleConnsPerHost: 8,
-			IdleConnTimeout:     time.Minute,
-			ForceAttemptHTTP2:   true,
-		},
-	}
-}
-
-// outside returns our eyes on the world as [net] and [prove] set them.
-func outside(cfg *config.Config) (*check.Prober, *resolver.Resolver, error) {
-	roots, err := readRoots(cfg.Net.RootsFile)
-	if err != nil {
-		return nil, nil, err
-	}
-	res, err := resolver.New(resolver.Config{Servers: cfg.Net.Resolver, AuthPort: cfg.Net.DNSPort})
-	if err != nil {
-		return nil, nil, err
-	}
-	return check.New(check.Config{
-		Resolver:  res,
-		Roots:     roots,
-		HTTPSPort: cfg.Net.HTTPSPort,
-		HTTPPort:  cfg.Net.HTTPPort,
-		Via:       cfg.Prove.Via,
-	}), res, nil
-}
-
-// readRoots reads a PEM file of CA certificates; "" means the system's.
-func readRoots(path string) (*x509.CertPool, error) {
-	if path == "" {
-		return nil, nil
-	}
-	pem, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("cannot read the roots: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s holds no PEM certificate", path)
-	}
-	return pool, nil
-}
-
-// probeToken makes the function behind the token path: an answer that only
-// this installation can give for a host and a nonce.
-func probeToken(secret []byte) func(host, nonce string) string {
-	return func(host, nonce string) string {
-		mac := hmac.New(sha256.New, secret)
-		mac.Write([]byte(host + "\n" + nonce))
-		return hex.EncodeToString(mac.Sum(nil))
-	}
-}
-
-// hostSets is the reconciler's view of certificates: one call sets the known
-// hosts of both sides that ask for them.
-type hostSets struct{ s *service }
-
-func (h hostSets) SetHosts(hosts map[string]struct{}) {
-	h.s.policies.SetHosts(hosts)
-	h.s.certs.SetHosts(hosts)
-}
-
-func (h hostSets) Request(ctx context.Context, host, challenge string) error {
-	return h.s.issuer.Request(ctx, host, challenge)
-}
-
-func (h hostSets) Status(ctx context.Context, host string) (state.CertStatus, error) {
-	return h.s.issuer.Status(ctx, host)
-}
-
-func (h hostSets) Drop(ctx context.Context, host string) error {
-	return h.s.store.DeleteCertJob(ctx, host)
-}
-
-// listen opens the listeners, so that a port in use is known before anything
-// else happens.
-func (s *service) listen(ctx context.Context, l config.Listen) (err error) {
-	if s.https, err = listenTCP("https", l.HTTPS); err != nil {
-		return err
-	}
-	if l.HTTP != "" {
-		if s.http, err = listenTCP("http", l.HTTP); err != nil {
-			return err
-		}
-	}
-	if path, ok := strings.CutPrefix(l.Admin, "unix:"); ok {
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			return fmt.Errorf("cannot make the folder of the admin socket: %w", err)
-		}
-	}
-	s.admin, err = server.ListenAdmin(ctx, l.Admin)
-	return err
-}
-
-func listenTCP(key, addr string) (net.Listener, error) {
-	ln, err := net.Listen("tcp", addr)
-	if errors.Is(err, os.ErrPermission) {
-		return nil, fmt.Errorf("cannot listen on %s (%s in [listen]): %w; give the process CAP_NET_BIND_SERVICE or choose a port above 1023", addr, key, err)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("cannot listen on %s (%s in [listen]): %w", addr, key, err)
-	}
-	return ln, nil
-}
-
 // run serves until ctx ends, then finishes what is in flight and closes
 // everything. A signal of hup has the config read again; nil is none.
 func (s *service) run(ctx context.Context, hup <-chan os.Signal) error {
@@ -314,7 +191,3 @@ func (s *service) config() *config.Config {
 	defer s.mu.Unlock()
 	return s.cfg
 }
-
-// Ready is nil from the start: what was served before the start is served
-// from the first request on.
-func (s *service) Ready() error { return nil }

@@ -2,8 +2,6 @@ package main
 
 import (
 	"cmp"
-	"maps"
-	"reflect"
 	"slices"
 	"strings"
 
@@ -48,42 +46,6 @@ func providers() map[string][]config.Setting {
 		all[name] = list
 	}
 	return all
-}
-
-// changedSettings names the settings that differ and are in force after a
-// reload. The domains are told apart one by one elsewhere.
-func changedSettings(old, next *config.Config) []string {
-	var changed []string
-	if !maps.EqualFunc(old.DNS, next.DNS, func(a, b config.DNSAccount) bool {
-		return a.Provider == b.Provider && maps.Equal(a.Settings, b.Settings)
-	}) {
-		changed = append(changed, "dns")
-	}
-	if !reflect.DeepEqual(old.Records, next.Records) {
-		changed = append(changed, "records")
-	}
-	return changed
-}
-
-// needRestart names the tables that differ and are read at the start only.
-func needRestart(old, next *config.Config) []string {
-	var changed []string
-	for _, t := range []struct {
-		name      string
-		old, next any
-	}{
-		{"listen", old.Listen, next.Listen},
-		{"store", old.Store, next.Store},
-		{"acme", old.ACME, next.ACME},
-		{"net", old.Net, next.Net},
-		{"prove", old.Prove, next.Prove},
-		{"watch", old.Watch, next.Watch},
-	} {
-		if !reflect.DeepEqual(t.old, t.next) {
-			changed = append(changed, t.name)
-		}
-	}
-	return changed
 }
 
 // accounts are the DNS accounts of cfg as dnsupdate takes them.

@@ -112,36 +112,3 @@ func (f facts) records(s reconcile.Snapshot) []server.DNSRecord {
 func errUnknownDomain(name string) error {
 	return fmt.Errorf("%w: the domain %s is not in the config; add a [[domain]] for it and reload", state.ErrNotFound, name)
 }
-
-// The service is the backend of its own admin listener.
-var _ server.Backend = (*service)(nil)
-
-func (s *service) facts() facts {
-	return facts{cfg: s.config(), cert: s.issuer.Status, body: func(domain string) []byte {
-		_, body, _ := s.policies.Lookup(mtasts.PolicyHost(domain))
-		return body
-	}}
-}
-
-// Domains returns the status of every domain, sorted by name.
-func (s *service) Domains(ctx context.Context) ([]server.DomainStatus, error) {
-	return s.facts().statuses(ctx, s.reconciler.Snapshots())
-}
-
-// Domain returns one domain's status.
-func (s *service) Domain(ctx context.Context, name string) (server.DomainStatus, error) {
-	snap, ok := s.reconciler.Snapshot(name)
-	if !ok {
-		return server.DomainStatus{}, errUnknownDomain(name)
-	}
-	return s.facts().status(ctx, snap)
-}
-
-// Records returns the DNS records that a domain needs.
-func (s *service) Records(_ context.Context, name string) ([]server.DNSRecord, error) {
-	snap, ok := s.reconciler.Snapshot(name)
-	if !ok {
-		return nil, errUnknownDomain(name)
-	}
-	return s.facts().records(snap), nil
-}

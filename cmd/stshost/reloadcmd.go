@@ -1,0 +1,61 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stshost/stshost/server"
+)
+
+func reloadCommand(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:   "reload",
+		Short: "Have the running server read its config again",
+		Long: `Reload has the running server read its config again. A config with faults
+changes nothing; the faults are shown, each with file and line.`,
+		Args: cobra.NoArgs,
+		RunE: action(func(cmd *cobra.Command, _ []string) error {
+			admin, err := adminAddress(o.config)
+			if err != nil {
+				return err
+			}
+			res, err := server.NewClient(admin).Reload(cmd.Context())
+			if errors.Is(err, server.ErrNotRunning) {
+				return fmt.Errorf("no server is running at %s; start it with 'stshost serve --config %s'", admin, o.config)
+			}
+			if err != nil {
+				return err
+			}
+			if o.json {
+				return printJSON(cmd.OutOrStdout(), res)
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), reloadSummary(res))
+			return nil
+		}),
+	}
+}
+
+// reloadSummary says in a line or a few what a reload changed.
+func reloadSummary(r server.ReloadResult) string {
+	if r.Empty() {
+		return "nothing changed"
+	}
+	var lines []string
+	for _, part := range []struct {
+		what  string
+		names []string
+	}{
+		{"added", r.Added}, {"changed", r.Changed}, {"removed", r.Removed},
+		{"settings in force", r.Settings}, {"needs a restart", r.Restart},
+	} {
+		if n := len(part.names); n > 10 {
+			lines = append(lines, fmt.Sprintf("%s: %s and %d more", part.what, strings.Join(part.names[:10], ", "), n-10))
+		} else if n > 0 {
+			lines = append(lines, part.what+": "+strings.Join(part.names, ", "))
+		}
+	}
+	return strings.Join(lines, "\n")
+}
