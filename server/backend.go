@@ -35,7 +35,7 @@ type DomainStatus struct {
 	Step  state.Step `json:"step" doc:"How far the domain has come: waiting-dns, waiting-certificate, serving, proven, announced or confirmed; empty before the first look"`
 	Since time.Time  `json:"since,omitzero" doc:"When the step was reached"`
 
-	Mode       string `json:"mode,omitempty" doc:"Mode of the policy served: enforce, testing or none"`
+	Mode       string `json:"mode,omitempty" doc:"Mode of the policy served, or that it will have: enforce, testing or none"`
 	ModeSource string `json:"mode_source,omitempty" doc:"Why it has that mode: 'config FILE:LINE', 'managed' or 'adopted'"`
 	MaxAge     int64  `json:"max_age,omitempty" doc:"max_age of the policy served, in seconds"`
 	ID         string `json:"id,omitempty" doc:"Record id that announces the policy served"`

@@ -208,6 +208,8 @@ func (d *demo) independent(ctx context.Context) error {
 
 func (d *demo) change(ctx context.Context) error {
 	d.step("The policy of %s changes: a second mail host is added to the config.", demoStory)
+	ctx, cancel := context.WithCancel(ctx) // ends the watch if the change fails
+	defer cancel()
 	before, err := d.client.Domain(ctx, demoStory)
 	if err != nil {
 		return err
@@ -217,14 +219,14 @@ func (d *demo) change(ctx context.Context) error {
 		return err
 	}
 	if err := d.editConfig(`mx = ["mx1.mail.test"]`, `mx = ["mx1.mail.test", "mx2.mail.test"]`); err != nil {
-		return errors.Join(err, watch())
+		return err
 	}
 	res, err := d.client.Reload(ctx)
 	if err != nil {
-		return errors.Join(err, watch())
+		return err
 	}
 	if !slices.Equal(res.Changed, []string{demoStory}) {
-		return errors.Join(fmt.Errorf("the reload changed %v", res.Changed), watch())
+		return fmt.Errorf("the reload changed %v", res.Changed)
 	}
 	after, err := d.awaitConfirmed(ctx, demoStory, func(s server.DomainStatus) bool { return s.ID != before.ID })
 	if err = errors.Join(err, watch()); err != nil {
