@@ -2,14 +2,19 @@ package acme
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 
 	"github.com/stshost/stshost/internal/state"
 )
 
-// caKey is where the store has the directory of the CA that Run last worked
-// with.
+// caKey is where the store has the storedCA.
 const caKey = "ca"
+
+// storedCA is the CA that Run last worked with.
+type storedCA struct {
+	Directory string `json:"directory"`
+}
 
 // changedCA reports whether the config named another CA when Run last worked.
 // A first start is no change.
@@ -18,11 +23,22 @@ func (i *Issuer) changedCA(ctx context.Context) (bool, error) {
 	if errors.Is(err, state.ErrNotFound) {
 		return false, i.noteCA(ctx)
 	}
-	return err == nil && string(data) != i.cfg.Directory, err
+	if err != nil {
+		return false, err
+	}
+	var last storedCA
+	if err := json.Unmarshal(data, &last); err != nil {
+		return false, i.noteCA(ctx) // no longer known
+	}
+	return last.Directory != i.cfg.Directory, nil
 }
 
 func (i *Issuer) noteCA(ctx context.Context) error {
-	return i.store.PutACMEData(ctx, caKey, []byte(i.cfg.Directory))
+	data, err := json.Marshal(storedCA{Directory: i.cfg.Directory})
+	if err != nil {
+		return err
+	}
+	return i.store.PutACMEData(ctx, caKey, data)
 }
 
 // afresh returns the job as it begins with another CA. A certificate of the

@@ -154,7 +154,7 @@ func (w *world) storedSecrets(s *running) []string {
 	}
 	defer db.Close()
 	var data []byte
-	if err := db.QueryRowContext(w.t.Context(), "SELECT data FROM acme_data").Scan(&data); err != nil {
+	if err := db.QueryRowContext(w.t.Context(), "SELECT data FROM acme_data WHERE name LIKE 'account/%'").Scan(&data); err != nil {
 		w.t.Fatal(err)
 	}
 	var account struct{ Key []byte }
