@@ -164,6 +164,9 @@ func (r *domainReader) name(t table) string {
 		t.fail("name", "such a domain cannot have MTA-STS", "name in [[domain]] is too long: %s has %d characters, and the DNS allows 253", show(mtasts.RecordName(name)), n)
 		return ""
 	}
+	if !strings.Contains(name, ".") {
+		t.l.warn(t.posOf("name"), remedy, "name in [[domain]] is %s, a name of one label", show(name))
+	}
 	if rest, ok := strings.CutPrefix(name, "mta-sts."); ok && strings.Contains(rest, ".") {
 		t.l.warn(t.posOf("name"), fmt.Sprintf("write name = %q unless mail addresses end in %s", rest, name),
 			"%s looks like the policy host of %s rather than a mail domain", name, rest)

@@ -29,7 +29,7 @@ func parseDuration(s string) (time.Duration, error) {
 		return 0, fmt.Errorf("%s is no duration", show(s))
 	}
 	n, err := strconv.ParseInt(s[:len(s)-1], 10, 64)
-	if err != nil {
+	if err != nil || s[0] == '+' {
 		return 0, fmt.Errorf("%s is no duration", show(s))
 	}
 	return times(n, unit), nil

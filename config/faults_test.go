@@ -53,6 +53,7 @@ func TestFaults(t *testing.T) {
 		{"interval too long", "[watch]\ninterval = \"9999999999999w\"", []string{`7: interval in [watch] is longer than "1w"`}},
 		{"duration without unit", "[watch]\ninterval = \"3600\"", []string{`7: interval in [watch]: "3600" is no duration; write interval = "1h"`}},
 		{"duration with two units", "[watch]\ninterval = \"1h30m\"", []string{`7: interval in [watch]: "1h30m" is no duration`}},
+		{"duration with a sign", "[watch]\ninterval = \"+1h\"", []string{`7: interval in [watch]: "+1h" is no duration`}},
 		{"empty duration", "[watch]\ninterval = \"\"", []string{`7: interval in [watch]: "" is no duration`}},
 
 		// Values of the sections.

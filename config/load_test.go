@@ -376,6 +376,8 @@ func checkWarnings(t *testing.T, cfg *config.Config, want string) {
 func TestWarnings(t *testing.T) {
 	tests := []struct{ name, text, want string }{
 		{"wildcard", "[[domain]]\nname = \"a.example\"\nmx = [\n\"*.m.example\"]\n", `main.toml:6: mx in [[domain]] has "*.m.example"`},
+		{"mx of one label", "[[domain]]\nname = \"a.example\"\nmx = [\"mx1\"]\n", `has "mx1": no MX host on the Internet has a name of one label, so it matches none; write its whole name`},
+		{"domain of one label", "[[domain]]\nname = \"localhost\"\nmx = [\"mx.example.com\"]\n", `name in [[domain]] is "localhost", a name of one label; write the part`},
 		{"same mx twice", "[[domain]]\nname = \"a.example\"\nmx = [\"m.example\", \"M.example\"]\n", `has "m.example" twice; write it once`},
 		{"short max_age in enforce", "[[domain]]\nname = \"a.example\"\nmx = [\"m.example\"]\nmode = \"enforce\"\nmax_age = 86399\n", "main.toml:7: a.example enforces with a max_age of less than a day"},
 		{"short max_age in a profile, once", "[profile.p]\nmode = \"enforce\"\nmax_age = \"1h\"\nmx = [\"m.example\"]\n[defaults]\nprofile = \"p\"\n[[domain]]\nname = \"a.example\"\n[[domain]]\nname = \"b.example\"\n", "main.toml:5: "},

@@ -141,6 +141,10 @@ func (t table) readMX(s *policySettings) {
 			t.l.warn(it.at, "list the MX hosts by name unless their names change",
 				"mx in %s has %s: every host directly under %s may take the mail", t.name, show(pattern), parent)
 		}
+		if !strings.Contains(pattern, ".") {
+			t.l.warn(it.at, "write its whole name, e.g. "+pattern+".example.com",
+				"mx in %s has %s: no MX host on the Internet has a name of one label, so it matches none", t.name, show(pattern))
+		}
 		s.mx = append(s.mx, pattern)
 	}
 }
