@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -112,8 +113,9 @@ func (c *powerdns) list(ctx context.Context, at site, query string) ([]record, e
 	return records, nil
 }
 
-// write replaces the record set. Disabled records belong to it, so they are
-// read first; only the whole zone shows them.
+// write replaces the record set by what is there now, less what is dropped:
+// what somebody else has added since it was read stays. Disabled records
+// belong to the set, and only the whole zone shows them.
 func (c *powerdns) write(ctx context.Context, at site, e edit) error {
 	all, err := c.list(ctx, at, "")
 	if err != nil {
@@ -121,13 +123,9 @@ func (c *powerdns) write(ctx context.Context, at site, e edit) error {
 	}
 	set := pdnsRRset{Name: at.name, Type: "TXT", TTL: int(at.ttl / time.Second), ChangeType: "REPLACE", Records: []pdnsRecord{}}
 	for _, r := range all {
-		if r.disabled {
-			set.Records = append(set.Records, pdnsRecord{Content: r.raw, Disabled: true})
-		}
-	}
-	for _, r := range e.keep {
-		if !r.disabled {
-			set.Records = append(set.Records, pdnsRecord{Content: r.raw})
+		dropped := slices.ContainsFunc(e.drop, func(d record) bool { return d.raw == r.raw })
+		if r.disabled || !dropped {
+			set.Records = append(set.Records, pdnsRecord{Content: r.raw, Disabled: r.disabled})
 		}
 	}
 	if e.add != "" {

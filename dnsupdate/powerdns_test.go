@@ -4,8 +4,11 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/stshost/stshost/dnsupdate"
 	"github.com/stshost/stshost/internal/dnstest"
@@ -78,5 +81,45 @@ func TestPowerDNSDisabled(t *testing.T) {
 	b.confirmed(t, target("off"), first)
 	if all := string(s.API(t, http.MethodGet, "/zones/"+zone+".", nil)); !strings.Contains(all, stale) {
 		t.Error("the disabled record is gone")
+	}
+}
+
+// before calls f before each request.
+type before func(*http.Request)
+
+func (f before) RoundTrip(req *http.Request) (*http.Response, error) {
+	f(req)
+	return http.DefaultTransport.RoundTrip(req)
+}
+
+// TestPowerDNSForeignMeanwhile shows that a record which somebody else adds
+// while a change is under way is not lost to it.
+func TestPowerDNSForeignMeanwhile(t *testing.T) {
+	s := dnstest.StartPowerDNS(t, zone)
+	b := overPowerDNS(t, s)
+	if err := b.Push(t.Context(), target("meanwhile"), first); err != nil {
+		t.Fatal(err)
+	}
+	reads := 0
+	b = open(t, dnsupdate.Config{
+		Accounts: map[string]dnsupdate.Account{account: {Provider: "powerdns", Settings: b.settings}},
+		Resolver: newResolver(t, s.Addr, s.Port),
+		Transport: before(func(req *http.Request) {
+			if req.Method != http.MethodGet {
+				return
+			}
+			if reads++; reads == 2 { // what is at the name was read once
+				s.AddRecord(t, "_mta-sts.meanwhile."+zone+`. 60 IN TXT "foreign"`)
+			}
+		}),
+	})
+	if err := b.Push(t.Context(), target("meanwhile"), second); err != nil {
+		t.Fatal(err)
+	}
+	want := [][]string{{"foreign"}, {second}}
+	got := s.TXT(t, "_mta-sts.meanwhile."+zone)
+	slices.SortFunc(got, slices.Compare)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
 	}
 }
