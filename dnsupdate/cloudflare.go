@@ -2,6 +2,7 @@ package dnsupdate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -70,7 +71,9 @@ func (c *cloudflare) read(ctx context.Context, at site) ([]record, error) {
 	var found []cloudflareRecord
 	query := url.Values{"name": {trimDot(at.name)}, "per_page": {"100"}}
 	if err := c.get(ctx, c.apiToken, "/zones/"+url.PathEscape(id)+"/dns_records?"+query.Encode(), &found); err != nil {
-		c.forget() // the zone may have been deleted and made again under another id
+		if refused := (*cloudflareRefusal)(nil); errors.As(err, &refused) {
+			c.forget() // the zone may have been deleted and made again under another id
+		}
 		return nil, fmt.Errorf("read the records of %s: %w", trimDot(at.name), err)
 	}
 	var records []record

@@ -26,6 +26,9 @@ const (
 	cloudflareRate    = 3
 	cloudflareBurst   = 200
 	cloudflarePenalty = 5 * time.Minute
+
+	// cloudflareLongest is the longest Retry-After that is believed.
+	cloudflareLongest = 24 * time.Hour
 )
 
 // cloudflareHTTP is the way to Cloudflare's API for our own reads and for the
@@ -126,16 +129,19 @@ func (h *cloudflareHTTP) pause(retryAfter string) error {
 	now := h.now()
 	until := now.Add(cloudflarePenalty)
 	if s, err := strconv.Atoi(strings.TrimSpace(retryAfter)); err == nil && s >= 0 {
-		until = now.Add(time.Duration(min(s, 24*3600)) * time.Second)
-	} else if t, err := http.ParseTime(retryAfter); err == nil {
+		until = now.Add(min(time.Duration(s), cloudflareLongest/time.Second) * time.Second)
+	} else if t, err := http.ParseTime(retryAfter); err == nil && t.After(now) {
 		until = t
+	}
+	if latest := now.Add(cloudflareLongest); until.After(latest) {
+		until = latest
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if until.After(h.until) {
 		h.until = until
 	}
-	return &RateLimitError{Provider: "Cloudflare", Until: until}
+	return &RateLimitError{Provider: "Cloudflare", Until: h.until}
 }
 
 // cloudflareError is one of the errors in an answer.
@@ -152,6 +158,12 @@ func (e cloudflareError) String() string {
 	}
 	return s
 }
+
+// cloudflareRefusal is the API's answer that it will not do what was asked,
+// unlike trouble on the way to it or of its own.
+type cloudflareRefusal struct{ text string }
+
+func (e *cloudflareRefusal) Error() string { return e.text }
 
 // cloudflareProblem returns what is wrong with an answer, nil for a success.
 func cloudflareProblem(status int, body []byte) error {
@@ -176,15 +188,16 @@ func cloudflareProblem(status int, body []byte) error {
 	if text == "" {
 		text = "it gives no reason"
 	}
+	refuse := func(format string, args ...any) error { return &cloudflareRefusal{fmt.Sprintf(format, args...)} }
 	switch {
 	case status == http.StatusUnauthorized, hasCode(answer.Errors, 1000, 6003, 6111, 9109):
-		return fmt.Errorf("the Cloudflare API does not accept the token (%d: %s); check api_token and zone_token: an API token, not expired, not revoked, usable from this address", status, text)
+		return refuse("the Cloudflare API does not accept the token (%d: %s); check api_token and zone_token: an API token, not expired, not revoked, usable from this address", status, text)
 	case status == http.StatusForbidden, hasCode(answer.Errors, 10000):
-		return fmt.Errorf("the Cloudflare API does not let the token do this (%d: %s); give it Zone:Read and DNS:Edit on the zone", status, text)
+		return refuse("the Cloudflare API does not let the token do this (%d: %s); give it Zone:Read and DNS:Edit on the zone", status, text)
 	case status >= 500:
 		return fmt.Errorf("the Cloudflare API is in trouble (%d: %s)", status, text)
 	}
-	return fmt.Errorf("the Cloudflare API reports a failure (%d: %s)", status, text)
+	return refuse("the Cloudflare API reports a failure (%d: %s)", status, text)
 }
 
 func hasCode(errs []cloudflareError, codes ...int) bool {

@@ -136,6 +136,41 @@ func TestCloudflareRateLimit(t *testing.T) {
 	if err := b.Push(t.Context(), target("x"), first); err != nil {
 		t.Error(err)
 	}
+
+	// A date counts too, within reason.
+	for _, c := range []struct {
+		text string        // Retry-After, or
+		date time.Duration // from now
+		want time.Duration
+	}{
+		{date: 10 * time.Minute, want: 10 * time.Minute},
+		{date: 1000 * time.Hour, want: 24 * time.Hour},
+		{date: -time.Hour, want: 5 * time.Minute},
+		{text: "999999999999", want: 24 * time.Hour},
+		{text: "soon", want: 5 * time.Minute},
+		{want: 5 * time.Minute},
+	} {
+		clock.Add(100 * 3600) // the last pause is over
+		if c.date != 0 {
+			c.text = now().Add(c.date).UTC().Format(http.TimeFormat)
+		}
+		s.Fail(func(*http.Request) *cloudflaretest.Failure { return cloudflaretest.TooManyRequests(c.text) })
+		err := b.Push(t.Context(), target("x"), first)
+		if !errors.As(err, &limit) || !limit.RetryAt().Equal(now().Add(c.want)) {
+			t.Errorf("Retry-After %q: %v; want a try after %s", c.text, err, c.want)
+		}
+	}
+
+	// What was learnt about zones is not asked again, just when requests are dear.
+	clock.Add(100 * 3600)
+	s.Fail(nil)
+	before = len(s.Requests())
+	if err := b.Push(t.Context(), target("x"), first); err != nil {
+		t.Error(err)
+	}
+	if got := s.Requests()[before:]; len(got) != 1 {
+		t.Errorf("an unchanged push after a 429 made these requests: %q", got)
+	}
 }
 
 // TestCloudflareRequests counts what a push costs.
