@@ -117,7 +117,8 @@ func (t *task) adopt(ctx context.Context, p mtasts.Policy, body []byte) error {
 // adoptByDigest handles a record whose policy cannot be fetched. If its id is
 // of our making it names the body it announced (the store was lost, and the
 // host that should answer is this one): the mode and max_age are those whose
-// body has that digest.
+// body has that digest. Of another's making it tells nothing, and the domain
+// starts in testing.
 func (t *task) adoptByDigest(ctx context.Context, found published) error {
 	var ours bool
 	for _, id := range found.ids {
@@ -140,7 +141,6 @@ func (t *task) adoptByDigest(ctx context.Context, found published) error {
 				mtasts.RecordName(t.wanted.Domain), found.err),
 			remedy: `restore the store, or say which mode it was with mode = "enforce" or mode = "testing" for this domain in the config`}
 	}
-	t.log.Warn("a record is announced, but no policy can be fetched: the domain starts in testing", "domain", t.wanted.Domain,
-		"reason", found.err, "remedy", `if the domain was in enforce, set mode = "enforce" for it in the config`)
+	t.unseen = found.err
 	return nil
 }

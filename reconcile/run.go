@@ -30,6 +30,7 @@ type task struct {
 	d      *domain
 	wanted Wanted
 	row    state.Domain
+	unseen error // why a policy that is announced could not be seen before the first body
 }
 
 // run takes the domain as far along the way as the world allows. It returns
@@ -147,6 +148,10 @@ func (t *task) serve(ctx context.Context, policy mtasts.Policy, body []byte) err
 	t.commit(next)
 	t.cfg.Publisher.Set(t.wanted.Domain, body)
 	t.log.Info("policy served", "domain", t.wanted.Domain, "step", next.Step, "mode", policy.Mode)
+	if t.unseen != nil {
+		t.log.Warn("a record announced a policy that could not be fetched, so the domain starts in testing", "domain", t.wanted.Domain,
+			"reason", t.unseen, "remedy", `if it was in enforce, set mode = "enforce" for it in the config`)
+	}
 	return nil
 }
 
