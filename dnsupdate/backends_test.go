@@ -33,10 +33,11 @@ type backend struct {
 	settings map[string]string
 	secrets  []string
 
-	add     func(t testing.TB, name, rdata string) // a TXT record in zone-file notation
-	alias   func(t testing.TB, name, target string)
-	show    func(t testing.TB, name string) []string // each record's strings in zone-file notation, sorted
-	version func(t testing.TB) uint64                // differs after every change
+	add      func(t testing.TB, name, rdata string) // a TXT record in zone-file notation
+	alias    func(t testing.TB, name, target string)
+	wildcard func(t testing.TB, target string)
+	show     func(t testing.TB, name string) []string // each record's strings in zone-file notation, sorted
+	version  func(t testing.TB) uint64                // differs after every change
 }
 
 // target is a name in the zone of every backend.
@@ -84,6 +85,9 @@ func overServer(t testing.TB, s *dnstest.Server, a dnsupdate.Account, secret str
 	b.alias = func(t testing.TB, name, target string) {
 		s.AddRecord(t, "_mta-sts."+name+"."+zone+". 60 IN CNAME "+target+".")
 	}
+	b.wildcard = func(t testing.TB, target string) {
+		s.AddRecord(t, "*."+zone+". 60 IN CNAME "+target+".")
+	}
 	b.show = func(t testing.TB, name string) []string {
 		var out []string
 		for _, strs := range s.TXT(t, "_mta-sts."+name+"."+zone) {
@@ -106,6 +110,7 @@ func overCloudflare(t testing.TB, s *cloudflaretest.Server) *backend {
 	b.settings, b.secrets = a.Settings, []string{s.Token, s.ZoneToken}
 	b.add = func(t testing.TB, name, rdata string) { s.Add(t, "TXT", "_mta-sts."+name+"."+zone, rdata) }
 	b.alias = func(t testing.TB, name, target string) { s.Add(t, "CNAME", "_mta-sts."+name+"."+zone, target) }
+	b.wildcard = func(t testing.TB, target string) { s.Add(t, "CNAME", "*."+zone, target) }
 	b.show = func(t testing.TB, name string) []string {
 		out := s.Contents("TXT", "_mta-sts."+name+"."+zone)
 		slices.Sort(out)

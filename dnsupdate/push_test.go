@@ -100,6 +100,20 @@ func TestPushAlias(t *testing.T) {
 	})
 }
 
+// TestPushUnderWildcard shows that an alias which only a wildcard makes appear
+// at the name is in nobody's way: the record overrides it.
+func TestPushUnderWildcard(t *testing.T) {
+	backends(t, func(t *testing.T, b *backend) {
+		b.wildcard(t, "www.example.net")
+		for _, txt := range []string{first, second} {
+			if err := b.Push(t.Context(), target("wild"), txt); err != nil {
+				t.Fatal(err)
+			}
+			b.confirmed(t, target("wild"), txt)
+		}
+	})
+}
+
 // TestPushConcurrently shows that pushes of one name from many goroutines leave
 // one record.
 func TestPushConcurrently(t *testing.T) {

@@ -107,7 +107,14 @@ func (c *rfc2136) read(ctx context.Context, at site) ([]record, error) {
 		}
 		switch rr := rr.(type) {
 		case *dns.CNAME:
-			return nil, &aliasError{name: at.name, target: rr.Target}
+			stands, err := c.hasCNAME(ctx, at)
+			if err != nil {
+				return nil, err
+			}
+			if stands {
+				return nil, &aliasError{name: at.name, target: rr.Target}
+			}
+			return nil, nil // a wildcard's, which no longer covers the name once it has a record
 		case *dns.TXT:
 			records = append(records, record{
 				text: resolver.JoinTXT(rr),
@@ -117,6 +124,26 @@ func (c *rfc2136) read(ctx context.Context, at site) ([]record, error) {
 		}
 	}
 	return records, nil
+}
+
+// hasCNAME reports whether a CNAME stands at the name itself. An answer cannot
+// tell, for a wildcard answers under the name asked for (RFC 4592 §2.2.3). A
+// prerequisite looks at the zone's content; this UPDATE has nothing else in it.
+func (c *rfc2136) hasCNAME(ctx context.Context, at site) (bool, error) {
+	m := new(dns.Msg)
+	m.SetUpdate(at.zone)
+	m.RRsetNotUsed([]dns.RR{&dns.CNAME{Hdr: dns.RR_Header{Name: at.name, Rrtype: dns.TypeCNAME}}})
+	r, err := c.exchange(ctx, m)
+	if err != nil {
+		return false, err
+	}
+	switch r.Rcode {
+	case dns.RcodeSuccess:
+		return false, nil
+	case dns.RcodeYXRrset: // RFC 2136 §2.4.3
+		return true, nil
+	}
+	return false, c.refusedUpdate(at, r.Rcode)
 }
 
 // write sends one UPDATE, which the server carries out whole or not at all
@@ -142,9 +169,15 @@ func (c *rfc2136) write(ctx context.Context, at site, e edit) error {
 	if err != nil {
 		return err
 	}
-	switch r.Rcode {
-	case dns.RcodeSuccess:
-		return nil
+	if r.Rcode != dns.RcodeSuccess {
+		return c.refusedUpdate(at, r.Rcode)
+	}
+	return nil
+}
+
+// refusedUpdate says why the server has not carried out an UPDATE.
+func (c *rfc2136) refusedUpdate(at site, rcode int) error {
+	switch rcode {
 	case dns.RcodeRefused:
 		return fmt.Errorf("server %s refuses the update: key %s may not change TXT records at %s; "+
 			"grant it (BIND: update-policy { grant %s zonesub TXT; }; Knot: acl with action update for the key; PowerDNS: TSIG-ALLOW-DNSUPDATE and allow-dnsupdate-from)",
@@ -156,7 +189,7 @@ func (c *rfc2136) write(ctx context.Context, at site, e edit) error {
 	case dns.RcodeServerFailure:
 		return fmt.Errorf("server %s fails to carry out the update (SERVFAIL); its log says why, often it cannot write its journal or zone file", c.server)
 	}
-	return fmt.Errorf("server %s answers %s to the update of %s; its log says more", c.server, rcodeName(r.Rcode), trimDot(at.name))
+	return fmt.Errorf("server %s answers %s to the update of %s; its log says more", c.server, rcodeName(rcode), trimDot(at.name))
 }
 
 func (c *rfc2136) notAuthoritative(at site) error {
