@@ -50,9 +50,25 @@ func (l *loader) readAccount(name string, t table) DNSAccount {
 		t.l.fail(t.pos(), "give the account another name", `the account name "%s" is kept for the provider of that name`, PrintAccount)
 	default:
 		out.Provider = provider
+		before := len(l.errs)
 		l.readSettingsOf(t, l.opts.Providers[provider], out)
+		if len(l.errs) == before && l.opts.CheckAccount != nil {
+			l.checkAccount(t, out)
+		}
 	}
 	return out
+}
+
+// checkAccount has the provider look at its settings.
+func (l *loader) checkAccount(t table, a DNSAccount) {
+	err := l.opts.CheckAccount(a.Provider, a.Settings)
+	if err == nil {
+		return
+	}
+	for line := range strings.Lines(err.Error()) {
+		what, remedy, _ := strings.Cut(strings.TrimSpace(line), "; ")
+		l.fail(t.pos(), remedy, "in %s %s", t.name, what)
+	}
 }
 
 // readSettingsOf fills in the settings of an account whose provider is known.

@@ -128,6 +128,11 @@ type Options struct {
 	// Providers are the known DNS providers and their settings. "print" is
 	// always known.
 	Providers map[string][]Setting
+	// CheckAccount says what cannot be right about the settings of a DNS
+	// account, one fault a line, each as "what; what to write instead". It is
+	// asked when all settings could be read, and shows no secret. Nil checks
+	// nothing.
+	CheckAccount func(provider string, settings map[string]string) error
 	// Getenv resolves ${NAME} in the settings of DNS accounts; "" counts as
 	// not set. Nil is os.Getenv.
 	Getenv func(string) string

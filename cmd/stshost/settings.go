@@ -1,10 +1,6 @@
 package main
 
 import (
-	"cmp"
-	"slices"
-	"strings"
-
 	"github.com/stshost/stshost/config"
 	"github.com/stshost/stshost/dnsupdate"
 	"github.com/stshost/stshost/internal/state"
@@ -15,25 +11,12 @@ import (
 // loadConfig reads the config with the DNS providers that this binary has, and
 // has each provider look at its settings.
 func loadConfig(path string) (*config.Config, error) {
-	cfg, err := config.Load(path, config.Options{Providers: providers()})
-	if err != nil {
-		return nil, err
-	}
-	var faults config.Errors
-	for name, a := range accounts(cfg) {
-		if err := dnsupdate.Check(a); err != nil {
-			for fault := range strings.Lines(err.Error()) { // one a line
-				faults = append(faults, config.Error{Pos: cfg.DNS[name].At, What: "in [dns." + name + "] " + strings.TrimSpace(fault)})
-			}
-		}
-	}
-	if len(faults) > 0 {
-		slices.SortFunc(faults, func(a, b config.Error) int {
-			return cmp.Or(cmp.Compare(a.Pos.Line, b.Pos.Line), cmp.Compare(a.What, b.What))
-		})
-		return nil, faults
-	}
-	return cfg, nil
+	return config.Load(path, config.Options{
+		Providers: providers(),
+		CheckAccount: func(provider string, settings map[string]string) error {
+			return dnsupdate.Check(dnsupdate.Account{Provider: provider, Settings: settings})
+		},
+	})
 }
 
 func providers() map[string][]config.Setting {
