@@ -1,14 +1,15 @@
 package resolver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
-	"time"
 
 	"github.com/miekg/dns"
+	"golang.org/x/net/publicsuffix"
 )
 
 // AuthServer is one address of one authoritative server of a zone.
@@ -25,24 +26,18 @@ func (s AuthServer) String() string {
 	return fmt.Sprintf("name server %s (%s)", s.Name, s.Addr)
 }
 
-// TXTRecord is a TXT record as a server holds it.
-type TXTRecord struct {
-	Strings []string // its character strings as bytes, each at most 255 long
-	TTL     time.Duration
-}
-
-// Text returns the strings joined without anything between them.
-func (t TXTRecord) Text() string { return strings.Join(t.Strings, "") }
-
 // FindZone returns the apex of the zone that name lies in, with trailing dot.
 // It asks for the SOA of the name and of each name above it: only an SOA that
 // is owned by the very name asked for counts, because the one in the authority
-// section belongs to another zone where an alias leads out of this one.
+// section belongs to another zone where an alias leads out of this one. For a
+// name in a domain that does not exist the error is ErrNotFound.
 func (r *Resolver) FindZone(ctx context.Context, name string) (string, error) {
 	full := dns.CanonicalName(name)
 	if _, ok := dns.IsDomainName(full); !ok || full == "." {
 		return "", &Error{Name: name, Type: "SOA", Err: errors.New("this is not a domain name")}
 	}
+	registry, _ := publicsuffix.PublicSuffix(trimDot(full))
+	missing := "" // the name below owner, if it does not exist
 	for off, end := 0, false; !end; off, end = dns.NextLabel(full, off) {
 		owner := full[off:]
 		m, _, err := r.recurse(ctx, owner, dns.TypeSOA)
@@ -50,10 +45,18 @@ func (r *Resolver) FindZone(ctx context.Context, name string) (string, error) {
 			return "", fmt.Errorf("find the zone of %s: %w", name, err)
 		}
 		if len(recordsOf(m, owner, dns.TypeSOA)) > 0 {
+			if missing != "" && trimDot(owner) == registry {
+				break // every name has a zone above it; a registry's is not the domain's
+			}
 			return owner, nil
 		}
+		missing = ""
+		if m.Rcode == dns.RcodeNameError {
+			missing = owner
+		}
 	}
-	return "", fmt.Errorf("find the zone of %s: no SOA record at it or above it; is the domain registered and delegated? (%w)", name, ErrNotFound)
+	return "", fmt.Errorf("find the zone of %s: %s does not exist in the DNS; is the domain registered, paid for and delegated? (%w)",
+		name, trimDot(cmp.Or(missing, full)), ErrNotFound)
 }
 
 // AuthServers returns every address of every name server of zone, at the port
@@ -90,21 +93,8 @@ func (r *Resolver) AuthServers(ctx context.Context, zone string) ([]AuthServer, 
 // returns each with its strings joined. A name without TXT records gives an
 // empty slice and no error; a CNAME there gives an *AliasError.
 func (r *Resolver) AuthTXT(ctx context.Context, server AuthServer, name string) ([]string, error) {
-	records, err := r.AuthTXTRecords(ctx, server, name)
-	if err != nil {
-		return nil, err
-	}
-	var txts []string
-	for _, rec := range records {
-		txts = append(txts, rec.Text())
-	}
-	return txts, nil
-}
-
-// AuthTXTRecords is AuthTXT with the records as the server holds them.
-func (r *Resolver) AuthTXTRecords(ctx context.Context, server AuthServer, name string) ([]TXTRecord, error) {
 	owner := dns.Fqdn(name)
-	fail := func(err error) ([]TXTRecord, error) {
+	fail := func(err error) ([]string, error) {
 		return nil, &Error{Name: name, Type: "TXT", Server: server.String(), Err: err}
 	}
 	var m *dns.Msg
@@ -124,7 +114,10 @@ func (r *Resolver) AuthTXTRecords(ctx context.Context, server AuthServer, name s
 	case m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError:
 		return fail(rcodeError(m.Rcode))
 	case !m.Authoritative:
-		// Referral or a cache: what it says is not the zone's own word.
+		// A referral, or a cache: what it says is not the zone's own word.
+		if cut := delegation(m, owner); cut != "" {
+			return fail(fmt.Errorf("does not answer as authoritative and refers to the name servers of %s: either `zone` in the config should be that zone, or the delegation is lame", cut))
+		}
 		return fail(errors.New("does not answer as authoritative for this zone (lame delegation)"))
 	}
 	for _, rr := range m.Answer {
@@ -132,12 +125,21 @@ func (r *Resolver) AuthTXTRecords(ctx context.Context, server AuthServer, name s
 			return fail(&AliasError{Name: trimDot(owner), Target: trimDot(c.Target)})
 		}
 	}
-	var records []TXTRecord
+	var txts []string
 	for _, rr := range recordsOf(m, owner, dns.TypeTXT) {
-		records = append(records, TXTRecord{
-			Strings: txtStrings(rr.(*dns.TXT)),
-			TTL:     time.Duration(rr.Header().Ttl) * time.Second,
-		})
+		txts = append(txts, JoinTXT(rr.(*dns.TXT)))
 	}
-	return records, nil
+	return txts, nil
+}
+
+// delegation returns the zone that a referral leads to, without trailing dot:
+// the owner of its NS records, at or above name (RFC 1034 §4.3.2). It is "" if
+// m is no referral, or one to the root, as lame servers give.
+func delegation(m *dns.Msg, name string) string {
+	for _, rr := range m.Ns {
+		if owner := rr.Header().Name; rr.Header().Rrtype == dns.TypeNS && owner != "." && dns.IsSubDomain(owner, name) {
+			return trimDot(owner)
+		}
+	}
+	return ""
 }

@@ -172,19 +172,6 @@ func (r *Resolver) MX(ctx context.Context, domain string) ([]MX, error) {
 	return mxs, nil
 }
 
-// CNAME returns where name is an alias to, without trailing dot, and whether
-// it is an alias at all. A name that does not exist is no alias.
-func (r *Resolver) CNAME(ctx context.Context, name string) (target string, found bool, err error) {
-	rrs, err := r.lookup(ctx, name, dns.TypeCNAME)
-	if errors.Is(err, ErrNotFound) {
-		return "", false, nil
-	}
-	if err != nil {
-		return "", false, err
-	}
-	return strings.TrimSuffix(rrs[0].(*dns.CNAME).Target, "."), true, nil
-}
-
 // maxAliases bounds a chain of CNAMEs.
 const maxAliases = 8
 
@@ -200,7 +187,7 @@ func (r *Resolver) lookup(ctx context.Context, name string, qtype uint16) ([]dns
 		if err != nil {
 			return nil, err
 		}
-		end, ok := followAliases(m, owner, qtype)
+		end, ok := followAliases(m, owner)
 		if !ok {
 			break
 		}
@@ -220,10 +207,7 @@ func (r *Resolver) lookup(ctx context.Context, name string, qtype uint16) ([]dns
 
 // followAliases walks the CNAMEs in an answer from owner to the last name. It
 // is not ok if they go round in a circle.
-func followAliases(m *dns.Msg, owner string, qtype uint16) (last string, ok bool) {
-	if qtype == dns.TypeCNAME {
-		return owner, true
-	}
+func followAliases(m *dns.Msg, owner string) (last string, ok bool) {
 	for range maxAliases {
 		next := ""
 		for _, rr := range m.Answer {

@@ -7,20 +7,14 @@ import (
 )
 
 // JoinTXT returns the strings of one TXT record as one string of bytes, as they
-// are on the wire.
-func JoinTXT(rr *dns.TXT) string {
-	return strings.Join(txtStrings(rr), "")
-}
-
-// txtStrings returns the character strings of a TXT record as the bytes that
 // are on the wire. The library keeps them in presentation format, with \" \\
 // and \DDD (RFC 1035 §5.1).
-func txtStrings(rr *dns.TXT) []string {
-	out := make([]string, len(rr.Txt))
-	for i, s := range rr.Txt {
-		out[i] = unescape(s)
+func JoinTXT(rr *dns.TXT) string {
+	var b strings.Builder
+	for _, s := range rr.Txt {
+		b.WriteString(unescape(s))
 	}
-	return out
+	return b.String()
 }
 
 func unescape(s string) string {
