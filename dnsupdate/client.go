@@ -57,7 +57,7 @@ type aliasError struct{ name, target string }
 
 func (e *aliasError) Error() string {
 	return fmt.Sprintf("%s is a CNAME to %s, so no TXT record can stand beside it; "+
-		"remove the CNAME, or have the record managed in the zone that the CNAME leads to",
+		"remove the CNAME: the record is kept at this very name",
 		trimDot(e.name), trimDot(e.target))
 }
 

@@ -7,15 +7,15 @@ type statements struct {
 	// journal.go
 	domains      string
 	domain       string // name
-	saveDomain   string // as domain.args
+	saveDomain   string // as domainArgs
 	removeDomain string // name
 
 	// ledger.go
 	bodies     string // domain
 	served     string
 	closeOther string // last_served, domain, sha256 of the body that stays open
-	openBody   string // as body.args; an entry that exists is re-opened
-	addBody    string // as body.args; an entry that exists gets the wider time
+	openBody   string // as bodyArgs; an entry that exists is re-opened
+	addBody    string // as bodyArgs; an entry that exists gets the wider time
 	closeBody  string // last_served, domain
 
 	// certificates.go
@@ -30,7 +30,7 @@ type statements struct {
 	certJob       string // host
 	certJobs      string
 	dueCertJobs   string // now, limit
-	putCertJob    string // as certJob.args
+	putCertJob    string // as certJobArgs
 	deleteCertJob string // host
 
 	// orders.go
