@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -30,9 +31,14 @@ func withReader(cmd *cobra.Command, o *options, f func(ctx context.Context, r re
 		return err
 	}
 	client := server.NewClient(admin)
-	_, err = client.Version(ctx)
+	ask, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	_, err = client.Version(ask)
 	if err == nil {
 		return f(ctx, client)
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("the server at %s takes connections but does not answer; see its log, or restart it", admin)
 	}
 	if !errors.Is(err, server.ErrNotRunning) {
 		return err
