@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -92,15 +93,24 @@ func retryAfter(header http.Header, now time.Time) (at time.Time, ok bool) {
 // aboutName reports whether a rateLimited problem is about this host's name,
 // not about our account or address: Let's Encrypt limits failed validations
 // and duplicate certificates by name, and certificates by registered domain,
-// and names them in quotes. Nobody else has to wait for those.
+// and names them, as other CAs do. Nobody else has to wait for those.
 func aboutName(p *problem, host string) bool {
 	if strings.Contains(p.Detail, "exact set of") {
 		return true
 	}
 	for name := host; strings.Contains(name, "."); _, name, _ = strings.Cut(name, ".") {
-		if strings.Contains(p.Detail, `"`+name+`"`) {
+		if hasName(p.Detail, name) {
 			return true
 		}
 	}
 	return false
+}
+
+// hasName reports whether text has name in it as a whole, quoted or not, and
+// not as a part of a longer one.
+func hasName(text, name string) bool {
+	words := strings.FieldsFunc(strings.ToLower(text), func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '.' && r != '_'
+	})
+	return slices.ContainsFunc(words, func(w string) bool { return strings.TrimRight(w, ".") == name })
 }

@@ -165,29 +165,43 @@ func TestRetryAfterAgain(t *testing.T) {
 	})
 }
 
-// A limit on one name is that host's alone.
+// A limit on one name is that host's alone, however the CA puts it.
 func TestRetryAfterForName(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, host, other)
-		r.ca.reply = func(kind, h string) *http.Response {
-			if kind == "order" && h == host {
-				return refuse(429, "rateLimited", `too many failed authorizations (5) for "`+host+`" in the last 1h0m0s`, time.Hour)
-			}
-			return nil
-		}
-		r.start()
-		defer r.stop()
-		r.request(host)
-		after(10 * time.Second)
-		r.request(other)
-		after(time.Minute)
-		if !r.status(other).Valid(time.Now()) {
-			t.Errorf("%s: %+v", other, r.status(other))
-		}
-		if d := time.Until(r.status(host).NextTry); d < 55*time.Minute {
-			t.Errorf("%s is tried again in %s", host, d)
-		}
-	})
+	for _, c := range []struct {
+		detail string
+		alone  bool
+	}{
+		{`too many failed authorizations (5) for "` + host + `" in the last 1h0m0s`, true},
+		{"Error creating new order :: too many certificates already issued for: example.com: see https://ca.test/limits/", true},
+		{"too many certificates already issued for exact set of domains", true},
+		{"Limit for Example.COM.", true},
+		{"too many new orders (300) from this account in the last 3h0m0s, see https://not-example.com/", false},
+		{"too many requests", false},
+	} {
+		t.Run(c.detail, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, host, other)
+				r.ca.reply = func(kind, h string) *http.Response {
+					if kind == "order" && h == host {
+						return refuse(429, "rateLimited", c.detail, time.Hour)
+					}
+					return nil
+				}
+				r.start()
+				defer r.stop()
+				r.request(host)
+				after(10 * time.Second)
+				r.request(other)
+				after(time.Minute)
+				if got := r.status(other); got.Valid(time.Now()) != c.alone {
+					t.Errorf("%s: %+v", other, got)
+				}
+				if d := time.Until(r.status(host).NextTry); d < 55*time.Minute {
+					t.Errorf("%s is tried again in %s", host, d)
+				}
+			})
+		})
+	}
 }
 
 // The budget is debited before newOrder, and waited for.
