@@ -223,7 +223,7 @@ func TestObserve(t *testing.T) {
 }
 
 // TestObserveNoRoute shows that an address family this machine lacks is left
-// out where the same server answered over the other.
+// out where another address answered.
 func TestObserveNoRoute(t *testing.T) {
 	s := dnstest.StartKnot(t, zone)
 	b := overUpdate(t, s)

@@ -2,6 +2,7 @@ package dnsupdate
 
 import (
 	"context"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -14,9 +15,10 @@ const maxAsked = 8
 
 // Observe asks every authoritative server of the target's zone for the TXT
 // records at the name, each address apart, and returns their answers in the
-// order of the NS records. An address that this machine has no route to is left
-// out if another address of the same server answered. The error is about
-// finding the zone or its servers; one server's failure is in its ServerTXT.
+// order of the NS records. An address that this machine has no route to (IPv6,
+// as a rule) is left out if any other answered: it cannot be asked from here,
+// and nothing is wrong with it. The error is about finding the zone or its
+// servers; one server's failure is in its ServerTXT.
 func (u *Updater) Observe(ctx context.Context, target state.Target) ([]state.ServerTXT, error) {
 	zone, err := u.Zone(ctx, target)
 	if err != nil {
@@ -40,24 +42,13 @@ func (u *Updater) Observe(ctx context.Context, target state.Target) ([]state.Ser
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	return reachable(servers, answers), nil
+	return reachable(answers), nil
 }
 
-// reachable drops the addresses without a route where the same server
-// answered at another one.
-func reachable(servers []resolver.AuthServer, answers []state.ServerTXT) []state.ServerTXT {
-	answered := make(map[string]bool)
-	for i, s := range servers {
-		if answers[i].Err == nil {
-			answered[s.Name] = true
-		}
+// reachable drops the addresses without a route if another one answered.
+func reachable(answers []state.ServerTXT) []state.ServerTXT {
+	if !slices.ContainsFunc(answers, func(a state.ServerTXT) bool { return a.Err == nil }) {
+		return answers
 	}
-	var kept []state.ServerTXT
-	for i, s := range servers {
-		if resolver.NoRoute(answers[i].Err) && answered[s.Name] {
-			continue
-		}
-		kept = append(kept, answers[i])
-	}
-	return kept
+	return slices.DeleteFunc(answers, func(a state.ServerTXT) bool { return resolver.NoRoute(a.Err) })
 }

@@ -85,10 +85,6 @@ func BenchmarkManyDomains(b *testing.B) {
 		all, err := s.CurrentBodies(ctx)
 		return len(all), err
 	}, many)
-	bench("CertificateExpiries", func(int) (int, error) {
-		all, err := s.CertificateExpiries(ctx)
-		return len(all), err
-	}, many)
 	bench("SaveDomain", func(i int) (int, error) {
 		return 1, s.SaveDomain(ctx, state.Domain{Name: fmt.Sprintf("domain%06d.example", i*7919%many)})
 	}, 1)

@@ -36,26 +36,6 @@ func (s *Store) Certificate(ctx context.Context, host string) (state.Certificate
 	return one(ctx, s, "read the certificate of "+host, scan, s.dialect.statements.certificate, host)
 }
 
-// CertificateExpiries returns the certificates of all hosts without their PEM.
-func (s *Store) CertificateExpiries(ctx context.Context) (map[string]state.Certificate, error) {
-	scan := func(row scanner) (state.Certificate, error) {
-		var c state.Certificate
-		var notBefore, notAfter int64
-		err := row.Scan(&c.Host, &notBefore, &notAfter)
-		c.NotBefore, c.NotAfter = toTime(notBefore), toTime(notAfter)
-		return c, err
-	}
-	all, err := list(ctx, s, "read the expiries of certificates", scan, s.dialect.statements.certificates)
-	if err != nil {
-		return nil, err
-	}
-	byHost := make(map[string]state.Certificate, len(all))
-	for _, c := range all {
-		byHost[c.Host] = c
-	}
-	return byHost, nil
-}
-
 // FinishCertJob keeps a new certificate and puts its renewal in the place of
 // the job that got it, in one step: a kill in between would order it again.
 func (s *Store) FinishCertJob(ctx context.Context, cert state.Certificate, renewal state.CertJob) error {

@@ -52,7 +52,6 @@ func sqliteStatements() *statements {
 			ON CONFLICT (name) DO UPDATE SET data = excluded.data`,
 		deleteACMEData: `DELETE FROM acme_data WHERE name = ?`,
 		certificate:    `SELECT pem, not_before, not_after FROM certificates WHERE host = ?`,
-		certificates:   `SELECT host, not_before, not_after FROM certificates`,
 		saveCertificate: `
 			INSERT INTO certificates (host, not_before, not_after, pem) VALUES (?, ?, ?, ?)
 			ON CONFLICT (host) DO UPDATE SET

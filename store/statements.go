@@ -23,7 +23,6 @@ type statements struct {
 	putACMEData     string // name, data
 	deleteACMEData  string // name
 	certificate     string // host
-	certificates    string // without pem
 	saveCertificate string // host, not_before, not_after, pem
 
 	// certjobs.go

@@ -9,9 +9,6 @@ CREATE TABLE certificates (
     pem        BLOB    NOT NULL  -- private key, then the chain, leaf first
 ) STRICT;
 
--- The expiries of all certificates are read without touching the keys.
-CREATE INDEX certificates_validity ON certificates (host, not_before, not_after);
-
 CREATE TABLE cert_jobs (
     host         TEXT    NOT NULL PRIMARY KEY,
     due          INTEGER NOT NULL, -- time
