@@ -33,7 +33,8 @@ type Store interface {
 	// CertJobs returns every job.
 	CertJobs(ctx context.Context) ([]state.CertJob, error)
 	// DueCertJobs returns up to limit jobs that are due at now and not
-	// running: those without a certificate first, then the earliest expiry.
+	// running: those that never tried for a certificate first, then the
+	// earliest expiry, then those that tried and failed.
 	DueCertJobs(ctx context.Context, now time.Time, limit int) ([]state.CertJob, error)
 	// PutCertJob creates or replaces the job of job.Host.
 	PutCertJob(ctx context.Context, job state.CertJob) error

@@ -67,6 +67,8 @@ func TestDueCertJobsInTheOrderOfNeed(t *testing.T) {
 		{Host: "renew-soon", Due: day(5), NotAfter: day(10)},
 		{Host: "first-b", Due: day(4)},
 		{Host: "first-a", Due: day(3)},
+		{Host: "failed-first", Due: day(2), Attempts: 1},
+		{Host: "failed-renewal", Due: day(1), NotAfter: day(12), Attempts: 3},
 		{Host: "first-c", Due: day(4)},
 		{Host: "not-due", Due: day(6).Add(time.Microsecond)},
 		{Host: "running", Due: day(1), Running: true},
@@ -74,8 +76,8 @@ func TestDueCertJobsInTheOrderOfNeed(t *testing.T) {
 	} {
 		noError(t, s.PutCertJob(t.Context(), j))
 	}
-	all := []string{"first-a", "first-b", "first-c", "renew-soon", "renew-late", "on-the-dot"}
-	for limit, want := range map[int][]string{-1: nil, 0: nil, 1: all[:1], 4: all[:4], 6: all, 100: all} {
+	all := []string{"first-a", "first-b", "first-c", "renew-soon", "failed-renewal", "renew-late", "on-the-dot", "failed-first"}
+	for limit, want := range map[int][]string{-1: nil, 0: nil, 1: all[:1], 4: all[:4], 8: all, 100: all} {
 		var hosts []string
 		for _, j := range get[[]state.CertJob](t)(s.DueCertJobs(t.Context(), day(6), limit)) {
 			hosts = append(hosts, j.Host)

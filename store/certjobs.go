@@ -19,8 +19,10 @@ func (s *Store) CertJobs(ctx context.Context) ([]state.CertJob, error) {
 }
 
 // DueCertJobs returns up to limit jobs that are due at now and not running.
-// Hosts without a certificate come first, then the certificates that expire
-// first, then the jobs that have been due for longest.
+// Hosts that never tried for a certificate come first, then the certificates
+// that expire first, then hosts that tried and failed: those may fail for
+// ever, and must not use up the orders that renewals need. Among equals the
+// job that has been due for longest comes first.
 func (s *Store) DueCertJobs(ctx context.Context, now time.Time, limit int) ([]state.CertJob, error) {
 	if limit <= 0 {
 		return nil, nil

@@ -69,9 +69,9 @@ func sqliteStatements() *statements {
 		dueCertJobs: `
 			SELECT j.host, j.due, j.not_after, j.attempts, j.challenge, j.problem, j.last_attempt, j.running
 			FROM (SELECT host FROM cert_jobs WHERE running = 0 AND due <= ?
-			      ORDER BY not_after, due, host LIMIT ?) AS chosen
+			      ORDER BY not_after = 0 AND attempts > 0, not_after, due, host LIMIT ?) AS chosen
 			JOIN cert_jobs AS j ON j.host = chosen.host
-			ORDER BY j.not_after, j.due, j.host`,
+			ORDER BY j.not_after = 0 AND j.attempts > 0, j.not_after, j.due, j.host`,
 		putCertJob: `
 			INSERT INTO cert_jobs (host, due, not_after, attempts, challenge, problem, last_attempt, running)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?)

@@ -22,8 +22,8 @@ CREATE TABLE cert_jobs (
 
 -- Nearly every host has a renewal that waits for a day far ahead, and the
 -- scheduler asks often: it must meet only the jobs that are due. With
--- not_after and host in the index their order is found without the rows.
-CREATE INDEX cert_jobs_due ON cert_jobs (due, not_after, host) WHERE running = 0;
+-- what orders them in the index their order is found without the rows.
+CREATE INDEX cert_jobs_due ON cert_jobs (due, not_after, attempts, host) WHERE running = 0;
 
 -- Account keys and whatever else the ACME engine caches, by its own keys.
 CREATE TABLE acme_data (
