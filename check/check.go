@@ -97,7 +97,7 @@ type address struct {
 }
 
 // errNoAddress says that a host has neither an IPv4 nor an IPv6 address.
-var errNoAddress = errors.New("has no address in DNS")
+var errNoAddress = errors.New("has no address in DNS (and if it is a CNAME, nor has its target)")
 
 // addresses resolves host for each family. A family without records is left
 // out; one that this machine has no route for is marked skipped.

@@ -18,6 +18,8 @@ func TestAdminAddressOfAFaultyConfig(t *testing.T) {
 		"wrong type":         {"[listen]\nadmin = 3\n", defaultAdmin, true},
 		"listen is no table": {"listen = 3\n", defaultAdmin, true},
 		"no TOML":            {"[listen\n", "", false},
+		"a line being typed": {"[listen]\nadmin = \"127.0.0.1:8461\"\n[[domain]\n", "127.0.0.1:8461", true},
+		"in another section": {"[store]\nadmin = \"127.0.0.1:8461\"\n[[domain]\n", "", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(dir, "config.toml")

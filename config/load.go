@@ -54,10 +54,11 @@ func Load(path string, opts Options) (*Config, error) {
 func (l *loader) load(path string) {
 	data, err := readFile(path, maxFile)
 	if err != nil {
-		l.errs = append(l.errs, Error{
-			Pos: Pos{File: path}, What: "cannot be read: " + reason(err), cause: err,
-			Remedy: "name the config with --config, or write one with `stshost config init DOMAIN`",
-		})
+		remedy := "name the config with --config, or write one with `stshost config init DOMAIN`"
+		if errors.Is(err, fs.ErrPermission) {
+			remedy = "run the command as the user of the service, as in `sudo -u stshost stshost …`"
+		}
+		l.failFile(Pos{File: path}, err, remedy, "cannot be read: %s", reason(err))
 		return
 	}
 	l.cfg.Files = append(l.cfg.Files, path)

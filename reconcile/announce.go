@@ -49,10 +49,15 @@ func (t *task) push(ctx context.Context, txt string, seen view) error {
 			remedy: fmt.Sprintf("enter it, in place of any other v=STSv1 record there: %s. IN TXT %q", t.wanted.Target.Name, txt)}
 	}
 	if err != nil {
-		return &blocked{err: err, remedy: "the policy is served and proven; the record is pushed as soon as the provider takes it"}
+		if !before(t.row.Step, state.Announced) {
+			err = fmt.Errorf("%w, and the push that would mend it fails: %w", seen.wrong, err)
+		}
+		return &blocked{err: err, remedy: remedyOf(err, fmt.Sprintf(
+			"correct what it names, at the provider or in [dns.%s] of the config; the record is pushed as soon as it can be", t.wanted.Target.Account))}
 	}
 	switch t.row.Step {
 	case state.Confirmed:
+		t.repairs.Add(1)
 		t.log.Warn("the record had drifted and was pushed again", "domain", t.wanted.Domain, "id", t.row.ID, "reason", seen.wrong)
 	case state.Proven:
 		if err := t.enter(ctx, state.Announced); err != nil {
@@ -75,9 +80,9 @@ func (t *task) confirm(ctx context.Context, seen view) error {
 	case seen.wrong != nil && !seen.nothing:
 		return &blocked{err: seen.wrong,
 			remedy: "the provider has taken the record; it is looked for again until every name server shows it"}
-	case seen.wrong != nil, seen.silent != nil:
-		return &blocked{err: cmp.Or(seen.silent, seen.wrong),
-			remedy: "a name server that does not answer must be mended or taken out of the zone's NS records; see, too, that this machine may send to port 53"}
+	case seen.silent != nil:
+		return &blocked{err: seen.silent, remedy: remedyOf(seen.silent,
+			"a name server that does not answer must be mended or taken out of the zone's NS records; see, too, that this machine may send to port 53")}
 	case t.row.Step == state.Confirmed:
 		return nil
 	}

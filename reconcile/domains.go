@@ -209,3 +209,6 @@ func (r *Reconciler) Snapshots() []Snapshot {
 func (d *domain) snapshot() Snapshot {
 	return Snapshot{Wanted: d.wanted, Orphan: d.orphan, State: d.row}
 }
+
+// Repairs counts the records that had drifted and were pushed again.
+func (r *Reconciler) Repairs() uint64 { return r.repairs.Load() }

@@ -15,6 +15,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/stshost/stshost/internal/state"
@@ -132,6 +133,8 @@ type Reconciler struct {
 	cfg    Config
 	log    *slog.Logger
 	random func(n int64) int64 // from 0 to n-1
+
+	repairs atomic.Uint64
 
 	mu      sync.Mutex
 	domains map[string]*domain

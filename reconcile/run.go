@@ -197,7 +197,7 @@ func (t *task) conclude(ctx context.Context, err error) {
 	}
 	if err := t.cfg.Journal.SaveDomain(ctx, next); err != nil {
 		// The look-up went well or not: without a journal nothing can go on.
-		next.LastError, next.Remedy = err.Error(), remedyOf(err)
+		next.LastError, next.Remedy = err.Error(), remedyOf(err, byItself)
 		next.Attempts = before.Attempts + 1
 		next.NextRun = next.LastRun.Add(t.backoff(next.Attempts))
 		if before.LastError != next.LastError {
@@ -222,7 +222,7 @@ func (t *task) conclude(ctx context.Context, err error) {
 // blockedBy notes in next why the domain does not get further, and when it is
 // looked at again.
 func (t *task) blockedBy(next *state.Domain, err error) {
-	b := &blocked{err: err, remedy: remedyOf(err)}
+	b := &blocked{err: err, remedy: remedyOf(err, byItself)}
 	errors.As(err, &b)
 	next.Attempts++
 	if b.wait {
@@ -243,11 +243,15 @@ func (t *task) blockedBy(next *state.Domain, err error) {
 	}
 }
 
-// remedyOf is the advice that an error carries, as those of the store do.
-func remedyOf(err error) string {
+// remedyOf is the advice that an error carries, as those of the store do, or
+// else the given one.
+func remedyOf(err error, or string) string {
 	var e interface{ Remedy() string }
 	if errors.As(err, &e) && e.Remedy() != "" {
 		return e.Remedy()
 	}
-	return "it is tried again by itself"
+	return or
 }
+
+// byItself is the remedy for what needs none.
+const byItself = "it is tried again by itself"

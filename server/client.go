@@ -151,7 +151,7 @@ func (c *Client) problem(resp *http.Response, body []byte) error {
 	}
 	switch {
 	case resp.StatusCode == http.StatusNotFound:
-		return fmt.Errorf("%s (%w)", p.Detail, state.ErrNotFound)
+		return &notFoundError{p.Detail}
 	case resp.StatusCode == http.StatusUnprocessableEntity && resp.Request.Method == http.MethodPost:
 		e := &InvalidConfigError{}
 		for _, d := range p.Errors {
@@ -161,3 +161,9 @@ func (c *Client) problem(resp *http.Response, body []byte) error {
 	}
 	return errors.New(p.Detail)
 }
+
+// notFoundError is a 404 in the server's words.
+type notFoundError struct{ detail string }
+
+func (e *notFoundError) Error() string { return e.detail }
+func (e *notFoundError) Unwrap() error { return state.ErrNotFound }

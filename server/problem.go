@@ -46,7 +46,7 @@ func (s *Server) problem(path string, err error) *huma.ErrorModel {
 		p.Status = http.StatusUnprocessableEntity
 	case errors.Is(err, state.ErrNotFound):
 		p.Status = http.StatusNotFound
-		p.Detail = "stshost does not know this domain; add it to the configuration and run `stshost reload`"
+		p.Detail = "the server does not know this domain; if it is in the configuration, run `stshost reload`"
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		p.Status = http.StatusServiceUnavailable
 		p.Detail = "the answer took too long; ask again"

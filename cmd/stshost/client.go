@@ -47,6 +47,9 @@ func withReader(cmd *cobra.Command, o *options, f func(ctx context.Context, r re
 	if err != nil {
 		return err
 	}
+	if who, running := serverOnStore(cfg.Store.Path); running {
+		return answersElsewhere(admin, who)
+	}
 	off, err := newOffline(ctx, cfg)
 	if err != nil {
 		return err
@@ -54,9 +57,14 @@ func withReader(cmd *cobra.Command, o *options, f func(ctx context.Context, r re
 	if off.store == nil {
 		fmt.Fprintln(cmd.ErrOrStderr(), "no server is running, and none has run before; start it with: stshost serve --config "+o.config)
 	} else {
-		fmt.Fprintln(cmd.ErrOrStderr(), "no server is running; this is what the store holds")
+		fmt.Fprintln(cmd.ErrOrStderr(), "no server is running: nothing is served or looked after; this is how things stood when one last ran")
 	}
 	return errors.Join(f(ctx, off), off.Close())
+}
+
+// answersElsewhere says that a server runs, but not where its config says now.
+func answersElsewhere(admin, who string) error {
+	return fmt.Errorf("a server is running%s, but does not answer at %s; if [listen] admin was changed, restart it", who, admin)
 }
 
 // adminAddress is where the server of the config listens. A config that is

@@ -2,7 +2,9 @@ package main
 
 import (
 	"bufio"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -217,8 +219,24 @@ func TestSecondServerIsRefused(t *testing.T) {
 	w.start()
 	w.confirmed(example)
 	out, err := exec.Command("stshost", "serve", "--config", w.config()).CombinedOutput()
-	if err == nil || !strings.Contains(string(out), "in use") && !strings.Contains(string(out), "another stshost") {
+	if err == nil || !strings.Contains(string(out), "in use by another stshost server (process ") {
 		t.Errorf("a second server: %v\n%s", err, out)
+	}
+
+	// A config that names another admin address does not hide that one runs.
+	text, err := os.ReadFile(w.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := filepath.Join(w.dir, "other.toml")
+	if err := os.WriteFile(other, []byte(strings.Replace(string(text), "admin.sock", "other.sock", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range []string{"status", "reload"} {
+		out, err := exec.Command("stshost", command, "--config", other).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), "a server is running") || !strings.Contains(string(out), "restart it") {
+			t.Errorf("%s: %v\n%s", command, err, out)
+		}
 	}
 	if !slices.Contains(strings.Fields(string(out)), "stshost:") {
 		t.Errorf("not one clear sentence: %s", out)

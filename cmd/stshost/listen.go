@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/stshost/stshost/config"
 	"github.com/stshost/stshost/server"
@@ -36,7 +37,10 @@ func (s *service) listen(ctx context.Context, l config.Listen) (err error) {
 func listenTCP(key, addr string) (net.Listener, error) {
 	ln, err := net.Listen("tcp", addr)
 	if errors.Is(err, os.ErrPermission) {
-		return nil, fmt.Errorf("cannot listen on %s (%s in [listen]): %w; give the process CAP_NET_BIND_SERVICE or choose a port above 1023", addr, key, err)
+		return nil, fmt.Errorf("cannot listen on %s (%s in [listen]): permission denied; give the process CAP_NET_BIND_SERVICE or choose a port above 1023", addr, key)
+	}
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("cannot listen on %s (%s in [listen]): another program does; `ss -ltnp` shows which", addr, key)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen on %s (%s in [listen]): %w", addr, key, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"time"
 
 	"github.com/stshost/stshost/acme"
 	"github.com/stshost/stshost/config"
@@ -44,6 +45,7 @@ func newOffline(ctx context.Context, cfg *config.Config) (_ *offline, err error)
 			row = state.Domain{Name: w.Domain}
 		}
 		delete(rows, w.Domain)
+		row.NextRun = time.Time{} // nobody looks
 		o.snapshots = append(o.snapshots, reconcile.Snapshot{Wanted: w, State: row})
 	}
 	for _, row := range rows {

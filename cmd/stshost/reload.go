@@ -21,7 +21,9 @@ func (s *service) Reload(ctx context.Context) (server.ReloadResult, error) {
 	old := s.config()
 	next, err := loadConfig(old.File)
 	if err != nil {
-		return server.ReloadResult{}, server.NewInvalidConfigError(err)
+		invalid := server.NewInvalidConfigError(err)
+		s.log.Error("the config was not reloaded, the running one stays", "faults", invalid.Errors)
+		return server.ReloadResult{}, invalid
 	}
 	if err := s.dns.SetAccounts(accounts(next)); err != nil {
 		return server.ReloadResult{}, err
@@ -69,7 +71,8 @@ func (s *service) reloadOn(ctx context.Context, hup <-chan os.Signal) error {
 	for {
 		select {
 		case <-hup:
-			if _, err := s.Reload(ctx); err != nil {
+			var invalid *server.InvalidConfigError
+			if _, err := s.Reload(ctx); err != nil && !errors.As(err, &invalid) { // which is in the log
 				s.log.Error("the config was not reloaded, the running one stays", "error", err)
 			}
 		case <-ctx.Done():

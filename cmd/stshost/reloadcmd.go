@@ -24,6 +24,11 @@ changes nothing; the faults are shown, each with file and line.`,
 			}
 			res, err := server.NewClient(admin).Reload(cmd.Context())
 			if errors.Is(err, server.ErrNotRunning) {
+				if cfg, err := loadConfig(o.config); err == nil {
+					if who, running := serverOnStore(cfg.Store.Path); running {
+						return answersElsewhere(admin, who)
+					}
+				}
 				return fmt.Errorf("no server is running at %s; start it with 'stshost serve --config %s'", admin, o.config)
 			}
 			if err != nil {
@@ -48,7 +53,7 @@ func reloadSummary(r server.ReloadResult) string {
 		what  string
 		names []string
 	}{
-		{"added", r.Added}, {"changed", r.Changed}, {"removed", r.Removed},
+		{"added", r.Added}, {"changed", r.Changed}, {"no longer in the config (an announced policy is still served)", r.Removed},
 		{"settings in force", r.Settings}, {"needs a restart", r.Restart},
 	} {
 		if n := len(part.names); n > 10 {

@@ -26,6 +26,7 @@ type service struct {
 	log *slog.Logger
 	env environment
 
+	lock       *storeLock
 	store      *store.Store
 	policies   *server.Policies
 	certs      *acme.Certificates
@@ -62,6 +63,9 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, env e
 			s.close()
 		}
 	}()
+	if s.lock, err = lockStore(cfg.Store.Path); err != nil {
+		return nil, err
+	}
 	if err := s.listen(ctx, cfg.Listen); err != nil {
 		return nil, err
 	}
@@ -113,7 +117,7 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, env e
 		Logger:         log,
 		MaxConnections: cfg.Listen.MaxConnections,
 		HTTPSPort:      cfg.Net.HTTPSPort,
-		Registry:       newRegistry(s.issuer),
+		Registry:       newRegistry(s.issuer, s.reconciler),
 		Now:            env.now,
 		OwnAgent:       check.UserAgent,
 		Version:        version(),
@@ -183,6 +187,9 @@ func (s *service) close() {
 		if err := s.store.Close(); err != nil {
 			s.log.Error("closing the store", "error", err)
 		}
+	}
+	if s.lock != nil {
+		s.lock.release()
 	}
 }
 
