@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/stshost/stshost/internal/state"
@@ -24,13 +25,9 @@ func (c Changes) Empty() bool { return len(c.Added)+len(c.Changed)+len(c.Removed
 // served: senders may hold its policy for as long as its max_age
 // (RFC 8461 §8.3). SetDomains is not called twice at a time.
 func (r *Reconciler) SetDomains(ctx context.Context, wanted []Wanted) (Changes, error) {
-	saved, err := r.cfg.Journal.Domains(ctx)
+	rows, err := r.unservedRows(ctx, wanted)
 	if err != nil {
 		return Changes{}, err
-	}
-	rows := make(map[string]state.Domain, len(saved))
-	for _, row := range saved {
-		rows[row.Name] = row
 	}
 	c, gone := r.setWanted(wanted, rows)
 	for _, name := range gone {
@@ -39,6 +36,26 @@ func (r *Reconciler) SetDomains(ctx context.Context, wanted []Wanted) (Changes, 
 		}
 	}
 	return c, nil
+}
+
+// unservedRows returns the journal if wanted names a domain that is not in
+// memory: one that served no body before the start may have a row there.
+func (r *Reconciler) unservedRows(ctx context.Context, wanted []Wanted) (map[string]state.Domain, error) {
+	r.mu.Lock()
+	unknown := slices.ContainsFunc(wanted, func(w Wanted) bool { return r.domains[w.Domain] == nil })
+	r.mu.Unlock()
+	if !unknown {
+		return nil, nil
+	}
+	saved, err := r.cfg.Journal.Domains(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rows := make(map[string]state.Domain, len(saved))
+	for _, row := range saved {
+		rows[row.Name] = row
+	}
+	return rows, nil
 }
 
 // setWanted is SetDomains in memory. It returns the domains that are gone and

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -272,7 +273,7 @@ func (l *lab) Record(_ context.Context, domain string) ([]string, error) {
 	return slices.Clone(l.txt[mtasts.RecordName(domain)]), l.recordErr
 }
 
-func (l *lab) FetchPolicy(_ context.Context, domain string) ([]state.Fetch, error) {
+func (l *lab) FetchPolicy(ctx context.Context, domain string) ([]state.Fetch, error) {
 	l.mu.Lock()
 	l.fetching[domain]++
 	l.lookups++
@@ -285,7 +286,7 @@ func (l *lab) FetchPolicy(_ context.Context, domain string) ([]state.Fetch, erro
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.fetching[domain]--
-	if err := l.step(); err != nil {
+	if err := cmp.Or(l.step(), ctx.Err()); err != nil {
 		return nil, err
 	}
 	f := state.Fetch{Family: "IPv4", Address: "192.0.2.1:443", Err: l.fetchErr}

@@ -3,6 +3,7 @@ package reconcile
 import (
 	"container/heap"
 	"context"
+	"errors"
 	"strings"
 	"sync"
 	"time"
@@ -158,7 +159,9 @@ func (r *Reconciler) runOne(ctx context.Context, d *domain) {
 
 	if !r.removed(d) {
 		err := t.run(runCtx)
-		if ctx.Err() == nil && !r.removed(d) {
+		// A run that was cancelled, by a stop or because the domain left the
+		// config (it may be back by now), came to no conclusion.
+		if !errors.Is(runCtx.Err(), context.Canceled) && !r.removed(d) {
 			t.conclude(ctx, err)
 		}
 	}

@@ -227,3 +227,25 @@ func TestRemovedBeforeItWasAnnounced(t *testing.T) {
 		}
 	})
 }
+
+// A domain that leaves the config and is back before the run under way has
+// ended shows no error: nothing went wrong.
+func TestBackBeforeTheRunHasEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab()
+		p := l.start(t, want(example, "mx1.example.com"))
+		defer p.stop()
+		settleFor(time.Minute)
+		l.change(func() { l.slow = 30 * time.Second })
+		p.Wake(example)
+		settleFor(10 * time.Second) // inside the fetch
+		p.set(t)
+		p.set(t, want(example, "mx1.example.com"))
+		settleFor(25 * time.Second) // the cancelled run has ended, the next is inside its fetch
+		if d := p.state(t, example); d.LastError != "" || d.Attempts != 0 {
+			t.Errorf("error %q, %d attempts", d.LastError, d.Attempts)
+		}
+		settleFor(time.Minute)
+		wantStep(t, p, state.Confirmed)
+	})
+}

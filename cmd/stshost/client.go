@@ -47,8 +47,8 @@ func withReader(cmd *cobra.Command, o *options, f func(ctx context.Context, r re
 	if err != nil {
 		return err
 	}
-	if who, running := serverOnStore(cfg.Store.Path); running {
-		return answersElsewhere(admin, who)
+	if err := answersElsewhere(admin, cfg); err != nil {
+		return err
 	}
 	off, err := newOffline(ctx, cfg)
 	if err != nil {
@@ -62,8 +62,13 @@ func withReader(cmd *cobra.Command, o *options, f func(ctx context.Context, r re
 	return errors.Join(f(ctx, off), off.Close())
 }
 
-// answersElsewhere says that a server runs, but not where its config says now.
-func answersElsewhere(admin, who string) error {
+// answersElsewhere is the error of a server that does not answer at admin and
+// runs all the same; nil if none does.
+func answersElsewhere(admin string, cfg *config.Config) error {
+	who, running := serverOnStore(cfg.Store.Path)
+	if !running {
+		return nil
+	}
 	return fmt.Errorf("a server is running%s, but does not answer at %s; if [listen] admin was changed, restart it", who, admin)
 }
 

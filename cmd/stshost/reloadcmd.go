@@ -24,10 +24,12 @@ changes nothing; the faults are shown, each with file and line.`,
 			}
 			res, err := server.NewClient(admin).Reload(cmd.Context())
 			if errors.Is(err, server.ErrNotRunning) {
-				if cfg, err := loadConfig(o.config); err == nil {
-					if who, running := serverOnStore(cfg.Store.Path); running {
-						return answersElsewhere(admin, who)
-					}
+				cfg, err := loadConfig(o.config)
+				if err != nil {
+					return err
+				}
+				if err := answersElsewhere(admin, cfg); err != nil {
+					return err
 				}
 				return fmt.Errorf("no server is running at %s; start it with 'stshost serve --config %s'", admin, o.config)
 			}

@@ -61,11 +61,17 @@ func RequireServer(t testing.TB, binary, debianPackage string) string {
 	if err == nil {
 		return path
 	}
-	if os.Getenv("STSHOST_REQUIRE_SERVERS") == "1" {
-		t.Fatalf("%s is not installed (Debian package %s) and STSHOST_REQUIRE_SERVERS=1 asks for it", binary, debianPackage)
-	}
-	t.Skipf("%s is not installed; install the Debian package %s", binary, debianPackage)
+	missing(t, binary, debianPackage)
 	return ""
+}
+
+// missing ends a test that needs what is not installed.
+func missing(t testing.TB, what, debianPackage string) {
+	t.Helper()
+	if os.Getenv("STSHOST_REQUIRE_SERVERS") == "1" {
+		t.Fatalf("%s is not installed (Debian package %s) and STSHOST_REQUIRE_SERVERS=1 asks for it", what, debianPackage)
+	}
+	t.Skipf("%s is not installed; install the Debian package %s", what, debianPackage)
 }
 
 // AddRecord adds records in zone-file syntax, with absolute names and TTLs.

@@ -24,10 +24,7 @@ func StartPowerDNS(t testing.TB, zones ...string) *Server {
 	binary := RequireServer(t, "pdns_server", "pdns-server")
 	schema, err := os.ReadFile(pdnsSchema)
 	if err != nil {
-		if os.Getenv("STSHOST_REQUIRE_SERVERS") == "1" {
-			t.Fatalf("%s is missing; install the Debian package pdns-backend-sqlite3", pdnsSchema)
-		}
-		t.Skipf("%s is missing; install the Debian package pdns-backend-sqlite3", pdnsSchema)
+		missing(t, pdnsSchema, "pdns-backend-sqlite3")
 	}
 	s := newServer(t, "powerdns", zones)
 	s.APIKey = randomSecret()
