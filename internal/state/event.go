@@ -1,0 +1,90 @@
+package state
+
+import "time"
+
+// Severity is how much an event matters to whoever runs the server.
+type Severity string
+
+// The severities, from the least.
+const (
+	// SeverityInfo: something went as it should. Nothing is to be done.
+	SeverityInfo Severity = "info"
+	// SeverityWarning: something is not as it should be and mail still flows
+	// as announced. Somebody should look at it in the next days.
+	SeverityWarning Severity = "warning"
+	// SeverityCritical: mail may be lost, or soon will be. Somebody should
+	// look at it now.
+	SeverityCritical Severity = "critical"
+)
+
+// Rank orders severities: 1 for info, 2 for warning, 3 for critical, and 0
+// for what is none of them.
+func (s Severity) Rank() int {
+	switch s {
+	case SeverityInfo:
+		return 1
+	case SeverityWarning:
+		return 2
+	case SeverityCritical:
+		return 3
+	}
+	return 0
+}
+
+// Event is something that happened, as it is told to people: what, when, why,
+// and by what evidence.
+type Event struct {
+	ID       int64     // rises with the order of storing; 0 before it is stored
+	Time     time.Time // when it happened; the sink fills it in where it is zero
+	Kind     string    // one of the Kind constants
+	Severity Severity
+	Domain   string            // policy domain in A-labels, or ""
+	Host     string            // host the event is about, or ""
+	Text     string            // what happened and why, in one sentence
+	Remedy   string            // what the operator can do about it, or ""
+	Evidence map[string]string // what the text rests on, by short keys; never a secret
+}
+
+// The kinds of events. The part before the dot is what the event is about.
+const (
+	// KindDomainStep: a policy domain reached a step on its way.
+	KindDomainStep = "domain.step"
+	// KindDomainBlocked: a policy domain cannot go on, for a new reason.
+	KindDomainBlocked = "domain.blocked"
+	// KindDomainRecovered: what blocked a policy domain is over.
+	KindDomainRecovered = "domain.recovered"
+	// KindDomainAdded: the config names a policy domain that it did not name before.
+	KindDomainAdded = "domain.added"
+	// KindDomainChanged: the config wants something else for a policy domain.
+	KindDomainChanged = "domain.changed"
+	// KindDomainLeft: the config names a policy domain no longer.
+	KindDomainLeft = "domain.left"
+
+	// KindRecordRepaired: the announced record was not in DNS as it should be
+	// and was put back.
+	KindRecordRepaired = "record.repaired"
+	// KindPolicyServed: another policy body is served.
+	KindPolicyServed = "policy.served"
+
+	// KindCertificateIssued: a CA issued a certificate.
+	KindCertificateIssued = "certificate.issued"
+	// KindCertificateFailed: an attempt at a certificate failed.
+	KindCertificateFailed = "certificate.failed"
+	// KindCertificateFallback: certificates are ordered from the other CA.
+	KindCertificateFallback = "certificate.fallback"
+	// KindCertificateRescheduled: the CA asked for another time of renewal
+	// (ACME Renewal Information, RFC 9773).
+	KindCertificateRescheduled = "certificate.rescheduled"
+	// KindCertificateOwn: a certificate of the operator's own was loaded,
+	// changed or refused.
+	KindCertificateOwn = "certificate.own"
+
+	// KindServerStarted: the server serves.
+	KindServerStarted = "server.started"
+	// KindServerStopped: the server was asked to stop and did.
+	KindServerStopped = "server.stopped"
+	// KindConfigReloaded: the running server took over a changed config.
+	KindConfigReloaded = "config.reloaded"
+	// KindConfigRefused: a changed config has faults; the old one stays.
+	KindConfigRefused = "config.refused"
+)
