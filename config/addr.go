@@ -125,13 +125,17 @@ func (t table) directory(key, s string) string {
 		return letsEncrypt
 	case "letsencrypt-staging":
 		return letsEncryptStaging
+	case "zerossl":
+		return zeroSSL
+	case "google":
+		return googleTrust
 	}
-	const remedy = `write "letsencrypt", "letsencrypt-staging" (for tries: nobody trusts its certificates) or the CA's https:// URL`
+	const remedy = `write "letsencrypt", "letsencrypt-staging" (for tries: nobody trusts its certificates), "zerossl", "google" or the CA's https:// URL`
 	u, err := url.Parse(s)
 	switch {
 	case err != nil || u.Host == "" || u.Hostname() == "":
 		hint := remedy
-		if n := nearest(s, []string{"letsencrypt", "letsencrypt-staging"}); n != "" {
+		if n := nearest(s, []string{"letsencrypt", "letsencrypt-staging", "zerossl", "google"}); n != "" {
 			hint = `did you mean "` + n + `"?`
 		}
 		// Not shown: an URL may hold a password, and this may be a broken one.

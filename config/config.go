@@ -28,7 +28,10 @@ type Config struct {
 	Prove   Prove
 	Watch   Watch
 	Records Records
-	Domains []Domain // in the order of the files
+	Notify  map[string]Notify // by name
+
+	Certificates []Certificate // the operator's own, in the order of the files
+	Domains      []Domain      // in the order of the files
 
 	// Warnings are findings that do not keep the config from being used,
 	// sorted by file and line.
@@ -37,25 +40,68 @@ type Config struct {
 
 // Listen says where stshost listens.
 type Listen struct {
-	HTTPS          string // host:port for policies and tls-alpn-01; default ":443"
+	HTTPS          string // host:port for policies and tls-alpn-01; default ":443"; "" only beside Proxied, see ProxyTLS
 	HTTP           string // host:port for ACME http-01 and redirects; default ":80"; "" is off
 	Admin          string // "unix:/path" or a loopback host:port; default "unix:/run/stshost/admin.sock"
 	MaxConnections int    // open connections on each of the listeners; default 4096
+
+	Proxied        string         // host:port for plain HTTP from a reverse proxy that has ended TLS; "" is off
+	TrustedProxies []netip.Prefix // the proxies of Proxied; default loopback; empty without Proxied
+	ProxyProtocol  []netip.Prefix // balancers whose connections to HTTPS and HTTP begin with a PROXY header
 }
+
+// ProxyTLS reports whether TLS, and with it the certificates, are the business
+// of a reverse proxy alone.
+func (l Listen) ProxyTLS() bool { return l.HTTPS == "" }
 
 // Store says where state is kept.
 type Store struct {
-	Path string // path of the SQLite file; default /var/lib/stshost/stshost.db
+	Path       string        // path of the SQLite file; default /var/lib/stshost/stshost.db
+	KeepEvents time.Duration // how long events are kept; default 90 d
 }
 
-// ACME says which CA issues certificates.
+// ACME says which CA issues certificates. It is empty if Listen.ProxyTLS.
 type ACME struct {
+	CA
+
+	AcceptTerms bool     // true after Load: it refuses anything else
+	Workers     int      // orders worked on at once; default 4
+	ExtraHosts  []string // names that get certificates beside the policy hosts; A-labels
+	Fallback    *CA      // who is asked while the first CA is out of order; nil: nobody
+}
+
+// CA is a certificate authority and the account there.
+type CA struct {
 	Directory       string // URL of the ACME directory; default Let's Encrypt
 	Email           string // contact for the CA; may be empty
-	AcceptTerms     bool   // always true after Load: it refuses anything else
 	RootsFile       string // PEM roots for the directory's own HTTPS; "": the system's
-	Workers         int    // orders worked on at once; default 4
+	Profile         string // the certificate profile to order; "" leaves it to the CA
+	EAB             *EAB   // external account binding (RFC 8555 §7.3.4); nil: none
 	OrdersPer3Hours int    // orders sent to the CA in any 3 hours; default 300
+}
+
+// EAB binds the ACME account to one that the operator has at the CA.
+type EAB struct {
+	KID string
+	Key []byte // HMAC key, a secret: never log or show it
+}
+
+// Certificate is a certificate of the operator's own, with its key, in PEM files.
+type Certificate struct {
+	CertFile, KeyFile string // paths
+	At                Pos
+}
+
+// Notify says whom to tell what happens, and when.
+type Notify struct {
+	Name      string         // the NAME of [notify.NAME]
+	URL       string         // URL of the service, a secret: never log or show it
+	Min       string         // the least severity told: info, warning or critical; default warning
+	QuietFrom time.Duration  // since midnight; with QuietTo the time of day that only critical events break
+	QuietTo   time.Duration  // both 0: no quiet hours
+	Location  *time.Location // of the quiet hours; default the machine's
+	Repeat    time.Duration  // after which trouble that lasts is told again; default 24 h; 0: never
+	At        Pos
 }
 
 // PrintAccount is the DNS account that always exists: its provider, also
@@ -133,6 +179,12 @@ type Options struct {
 	// asked when all settings could be read, and shows no secret. Nil checks
 	// nothing.
 	CheckAccount func(provider string, settings map[string]string) error
+	// CheckCertificate says what is wrong with a certificate and its key, in
+	// one line as CheckAccount does. Nil checks nothing.
+	CheckCertificate func(certFile, keyFile string) error
+	// CheckNotify says what is wrong with the URL of a [notify.NAME], without
+	// showing it. Nil checks nothing.
+	CheckNotify func(url string) error
 	// Getenv resolves ${NAME} in the settings of DNS accounts; "" counts as
 	// not set. Nil is os.Getenv.
 	Getenv func(string) string
@@ -145,6 +197,11 @@ const (
 	defaultStorePath      = "/var/lib/stshost/stshost.db"
 	defaultAdmin          = "unix:/run/stshost/admin.sock"
 
+	defaultKeepEvents = 90 * 24 * time.Hour
+	defaultOrders     = 300
+
 	letsEncrypt        = "https://acme-v02.api.letsencrypt.org/directory"
 	letsEncryptStaging = "https://acme-staging-v02.api.letsencrypt.org/directory"
+	zeroSSL            = "https://acme.zerossl.com/v2/DV90"
+	googleTrust        = "https://dv.acme-v02.api.pki.goog/directory"
 )

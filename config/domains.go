@@ -21,7 +21,7 @@ type domainReader struct {
 	undecided      []Domain     // several accounts exist and nothing chose one
 }
 
-// readDomains reads [profile.*] and [[domain]] of every file, and [defaults].
+// readDomains reads [profile.*], [[certificate]] and [[domain]] of every file, and [defaults].
 // The first table is that of the main file.
 func (l *loader) readDomains(tops []table) {
 	profileAt := map[string]Pos{}
@@ -29,6 +29,7 @@ func (l *loader) readDomains(tops []table) {
 		if i > 0 {
 			top.onlyIncluded()
 		}
+		l.readCertificates(top)
 		profiles := top.sub("profile")
 		for _, name := range profiles.names("profile") {
 			l.readProfile(profiles, name, profileAt)
@@ -58,7 +59,7 @@ func (t table) onlyIncluded() {
 		switch {
 		case slices.Contains(includedKeys, key):
 		case slices.Contains(mainKeys, key):
-			t.fail(key, "move it to "+t.l.cfg.File, "%s may stand in the main file only; an included file holds [[domain]] and [profile.NAME]", showKey(key))
+			t.fail(key, "move it to "+t.l.cfg.File, "%s may stand in the main file only; an included file holds [[domain]], [profile.NAME] and [[certificate]]", showKey(key))
 		default:
 			t.fail(key, didYouMean(key, includedKeys, "an included file holds"), "unknown key %s at the top of an included file", showKey(key))
 		}

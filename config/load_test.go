@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"errors"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -104,10 +105,10 @@ mx = ["MX1.example.com"]
 		File:   path,
 		Files:  []string{path},
 		Listen: config.Listen{HTTPS: ":443", HTTP: ":80", Admin: "unix:/run/stshost/admin.sock", MaxConnections: 4096},
-		Store:  config.Store{Path: "/var/lib/stshost/stshost.db"},
+		Store:  config.Store{Path: "/var/lib/stshost/stshost.db", KeepEvents: 90 * 24 * time.Hour},
 		ACME: config.ACME{
-			Directory: "https://acme-v02.api.letsencrypt.org/directory", AcceptTerms: true,
-			Workers: 4, OrdersPer3Hours: 300,
+			CA:          config.CA{Directory: "https://acme-v02.api.letsencrypt.org/directory", OrdersPer3Hours: 300},
+			AcceptTerms: true, Workers: 4,
 		},
 		DNS:     map[string]config.DNSAccount{"print": {Name: "print", Provider: "print", Settings: map[string]string{}}},
 		Net:     config.Net{DNSPort: 53, HTTPSPort: 443, HTTPPort: 80, SMTPPort: 25},
@@ -135,8 +136,12 @@ https = "192.0.2.1:8443"
 http = ""
 admin = "unix:run/admin.sock"
 max_connections = 10
+proxied = "127.0.0.1:8460"
+trusted_proxies = ["127.0.0.1", "192.0.2.7/24"]
+proxy_protocol = ["2001:db8::/32"]
 [store]
 url = "sqlite:state/db"
+keep_events = "30d"
 [acme]
 directory = "http://127.0.0.1:14000/dir"
 email = "hostmaster@example.com"
@@ -144,6 +149,22 @@ accept_terms = true
 roots_file = "ca.pem"
 workers = 2
 orders_per_3h = 20
+profile = "shortlived"
+eab_kid = "kid-1"
+eab_hmac = "c2VjcmV0Pz4="
+extra_hosts = ["STS.example.net"]
+[acme.fallback]
+directory = "https://acme.example/dir"
+accept_terms = true
+[notify.ops]
+url = "generic+https://${HOOK}"
+min = "info"
+quiet_hours = "22:00-06:30"
+timezone = "Europe/Berlin"
+repeat = "12h"
+[[certificate]]
+cert_file = "wild.pem"
+key_file = "/etc/wild.key"
 [dns.knot]
 provider = "rfc2136"
 server = "127.0.0.1:53"
@@ -184,7 +205,11 @@ dns = "print"
 name = "c.example"
 mode = "none"
 `})
-	got, err := config.Load(path, options(nil))
+	got, err := config.Load(path, options(map[string]string{"HOOK": "hooks.example/x"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	berlin, err := time.LoadLocation("Europe/Berlin")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,18 +218,32 @@ mode = "none"
 	at := func(line int) config.Pos { return config.Pos{File: path, Line: line} }
 	const day = 24 * time.Hour
 	want := &config.Config{
-		File:   path,
-		Files:  []string{path},
-		Listen: config.Listen{HTTPS: "192.0.2.1:8443", Admin: "unix:" + filepath.Join(dir, "run/admin.sock"), MaxConnections: 10},
-		Store:  config.Store{Path: filepath.Join(dir, "state/db")},
-		ACME: config.ACME{
-			Directory: "http://127.0.0.1:14000/dir", Email: "hostmaster@example.com", AcceptTerms: true,
-			RootsFile: ca, Workers: 2, OrdersPer3Hours: 20,
+		File:  path,
+		Files: []string{path},
+		Listen: config.Listen{
+			HTTPS: "192.0.2.1:8443", Admin: "unix:" + filepath.Join(dir, "run/admin.sock"), MaxConnections: 10,
+			Proxied:        "127.0.0.1:8460",
+			TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("192.0.2.0/24")},
+			ProxyProtocol:  []netip.Prefix{netip.MustParsePrefix("2001:db8::/32")},
 		},
+		Store: config.Store{Path: filepath.Join(dir, "state/db"), KeepEvents: 30 * day},
+		ACME: config.ACME{
+			CA: config.CA{
+				Directory: "http://127.0.0.1:14000/dir", Email: "hostmaster@example.com", RootsFile: ca,
+				Profile: "shortlived", EAB: &config.EAB{KID: "kid-1", Key: []byte("secret?>")}, OrdersPer3Hours: 20,
+			},
+			AcceptTerms: true, Workers: 2, ExtraHosts: []string{"sts.example.net"},
+			Fallback: &config.CA{Directory: "https://acme.example/dir", OrdersPer3Hours: 300},
+		},
+		Notify: map[string]config.Notify{"ops": {
+			Name: "ops", URL: "generic+https://hooks.example/x", Min: "info", QuietFrom: 22 * time.Hour, QuietTo: 6*time.Hour + 30*time.Minute,
+			Location: berlin, Repeat: 12 * time.Hour, At: at(27),
+		}},
+		Certificates: []config.Certificate{{CertFile: filepath.Join(dir, "wild.pem"), KeyFile: "/etc/wild.key", At: at(33)}},
 		DNS: map[string]config.DNSAccount{
 			"print": {Name: "print", Provider: "print", Settings: map[string]string{}},
 			"knot": {
-				Name: "knot", Provider: "rfc2136", At: at(16),
+				Name: "knot", Provider: "rfc2136", At: at(36),
 				Settings: map[string]string{"server": "127.0.0.1:53", "key_name": "k", "key": "c2VjcmV0"},
 			},
 		},
@@ -221,17 +260,68 @@ mode = "none"
 		Domains: []config.Domain{
 			{
 				Name: "a.example", Account: "knot", Zone: "a.example.", MX: []string{"mx1.a.example", "mx2.a.example"},
-				MaxAge: day, Mode: mtasts.ModeTesting, At: at(43), ModeAt: at(47),
+				MaxAge: day, Mode: mtasts.ModeTesting, At: at(63), ModeAt: at(67),
 			},
 			{
 				Name: "b.example", Account: "print", MX: []string{"mx.example.net"}, MaxAge: 28 * day,
-				Mode: mtasts.ModeEnforce, Profile: "office", At: at(48), ModeAt: at(41),
+				Mode: mtasts.ModeEnforce, Profile: "office", At: at(68), ModeAt: at(61),
 			},
-			{Name: "c.example", Account: "knot", MaxAge: day, Mode: mtasts.ModeNone, At: at(52), ModeAt: at(54)},
+			{Name: "c.example", Account: "knot", MaxAge: day, Mode: mtasts.ModeNone, At: at(72), ModeAt: at(74)},
 		},
 	}
-	if d := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{})); d != "" {
+	if d := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}),
+		cmp.Comparer(func(a, b *time.Location) bool { return a.String() == b.String() })); d != "" {
 		t.Error(d)
+	}
+}
+
+// With TLS ended by a reverse proxy there are no certificates to get, so no CA
+// is needed, and port 80 is the proxy's too.
+func TestProxyTLS(t *testing.T) {
+	cfg := load(t, map[string]string{"main.toml": "[listen]\nhttps = \"\"\nproxied = \"127.0.0.1:8460\"\n" + domain}, nil)
+	checkWarnings(t, cfg, "")
+	if !cfg.Listen.ProxyTLS() || cfg.Listen.HTTP != "" || cfg.ACME.Directory != "" {
+		t.Errorf("listen is %+v, acme %+v", cfg.Listen, cfg.ACME)
+	}
+	trusted := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+	if d := cmp.Diff(trusted, cfg.Listen.TrustedProxies, cmpopts.EquateComparable(netip.Prefix{})); d != "" {
+		t.Error(d)
+	}
+	cfg = load(t, map[string]string{"main.toml": "[listen]\nhttps = \"\"\nproxied = \"127.0.0.1:8460\"\n" + terms + domain}, nil)
+	checkWarnings(t, cfg, "main.toml:4: [acme] is not used")
+}
+
+// A certificate that cannot be used is a fault of the config.
+func TestCertificateCheck(t *testing.T) {
+	files := map[string]string{"main.toml": terms + domain + "[[certificate]]\ncert_file = \"c.pem\"\nkey_file = \"k.pem\"\n"}
+	opts := options(nil)
+	opts.CheckCertificate = func(cert, key string) error {
+		return errors.New(filepath.Base(cert) + " does not fit " + filepath.Base(key) + "; name the key that belongs to it")
+	}
+	_, err := config.Load(write(t, files), opts)
+	if err == nil || !strings.HasSuffix(err.Error(), "main.toml:6: in [[certificate]] c.pem does not fit k.pem; name the key that belongs to it") {
+		t.Error(err)
+	}
+	opts.CheckCertificate = func(string, string) error { return nil }
+	path := write(t, files)
+	key := filepath.Join(filepath.Dir(path), "k.pem")
+	if err := os.WriteFile(key, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := config.Load(path, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkWarnings(t, cfg, "main.toml:8: key_file in [[certificate]]: every user of this machine can read")
+}
+
+// What is told of a notification's URL never shows it.
+func TestNotifyCheck(t *testing.T) {
+	opts := options(nil)
+	opts.CheckNotify = func(string) error { return errors.New("url has no known service; write generic+https://") }
+	_, err := config.Load(write(t, map[string]string{"main.toml": terms + domain + "[notify.ops]\nurl = \"smpt://u:hush@h\"\n"}), opts)
+	if err == nil || !strings.HasSuffix(err.Error(), "main.toml:6: in [notify.ops] url has no known service; write generic+https://") || strings.Contains(err.Error(), "hush") {
+		t.Error(err)
 	}
 }
 

@@ -2,8 +2,8 @@ package config
 
 import (
 	"crypto/x509"
-	"net/mail"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 )
@@ -11,11 +11,14 @@ import (
 // The keys of each part of a config.
 var (
 	mainKeys = []string{"include", "listen", "store", "acme", "dns", "net", "prove", "watch", "records",
-		"defaults", "profile", "domain"}
-	includedKeys = []string{"profile", "domain"}
-	listenKeys   = []string{"https", "http", "admin", "max_connections"}
-	storeKeys    = []string{"url"}
-	acmeKeys     = []string{"directory", "email", "accept_terms", "roots_file", "workers", "orders_per_3h"}
+		"notify", "defaults", "certificate", "profile", "domain"}
+	includedKeys = []string{"certificate", "profile", "domain"}
+	listenKeys   = []string{"https", "http", "admin", "max_connections", "proxied", "trusted_proxies", "proxy_protocol"}
+	storeKeys    = []string{"url", "keep_events"}
+	caKeys       = []string{"directory", "email", "accept_terms", "roots_file", "profile", "eab_kid", "eab_hmac", "eab_hmac_file", "orders_per_3h"}
+	acmeKeys     = append(slices.Clip(caKeys), "workers", "extra_hosts", "fallback")
+	certKeys     = []string{"cert_file", "key_file"}
+	notifyKeys   = []string{"url", "url_file", "min", "quiet_hours", "timezone", "repeat"}
 	netKeys      = []string{"resolver", "roots_file", "dns_port", "https_port", "http_port", "smtp_port"}
 	proveKeys    = []string{"via"}
 	watchKeys    = []string{"interval", "workers"}
@@ -33,6 +36,7 @@ func sectionsWith(key string) string {
 		keys []string
 	}{
 		{"[listen]", listenKeys}, {"[store]", storeKeys}, {"[acme]", acmeKeys}, {"[net]", netKeys},
+		{"[[certificate]]", certKeys}, {"[notify.NAME]", notifyKeys},
 		{"[prove]", proveKeys}, {"[watch]", watchKeys}, {"[records]", recordsKeys},
 		{"[[domain]]", domainKeys}, {"[profile.NAME]", profileKeys}, {"[defaults]", defaultsKeys},
 		{"[dns.NAME]", []string{"provider"}}, {"the head of the main file, before the first section", mainKeys[:1]},
@@ -51,41 +55,21 @@ func (l *loader) readMain(top table) {
 	top.only(mainKeys)
 	l.cfg.Listen = readListen(top.sub("listen"))
 	l.cfg.Store = readStore(top.sub("store"))
-	l.cfg.ACME = readACME(top.sub("acme"), top.has("acme"))
+	l.cfg.ACME = l.readACME(top)
 	l.cfg.Net = readNet(top.sub("net"))
 	l.cfg.Prove = readProve(top.sub("prove"))
 	l.cfg.Watch = readWatch(top.sub("watch"))
 	l.cfg.Records = readRecords(top.sub("records"))
 	l.cfg.DNS = l.readAccounts(top.sub("dns"))
-}
-
-func readListen(t table) Listen {
-	t.only(listenKeys)
-	out := Listen{HTTPS: ":443", HTTP: ":80", Admin: defaultAdmin}
-	out.MaxConnections = t.integer("max_connections", 1, 10_000_000, defaultMaxConnections)
-	if s, ok := t.str("https", `":443"`); ok {
-		out.HTTPS = t.listenAddr("https", s, ":443")
-	}
-	if s, ok := t.str("http", `":80"`); ok && s == "" {
-		out.HTTP = ""
-	} else if ok {
-		out.HTTP = t.listenAddr("http", s, ":80")
-	}
-	if s, ok := t.str("admin", `"`+defaultAdmin+`"`); ok {
-		out.Admin = t.adminAddr("admin", s)
-	}
-	if out.HTTP == out.HTTPS && out.HTTP != "" && !strings.HasSuffix(out.HTTP, ":0") {
-		t.fail("http", `write another port, or http = "" to switch plain HTTP off`, "http and https in [listen] are both %s", show(out.HTTP))
-	}
-	if (out.Admin == out.HTTPS || out.Admin == out.HTTP) && !strings.HasSuffix(out.Admin, ":0") {
-		t.fail("admin", `write admin = "`+defaultAdmin+`"`, "admin in [listen] is an address that is already taken above: %s", show(out.Admin))
-	}
-	return out
+	l.cfg.Notify = l.readNotify(top.sub("notify"))
 }
 
 func readStore(t table) Store {
 	t.only(storeKeys)
-	out := Store{Path: defaultStorePath}
+	out := Store{Path: defaultStorePath, KeepEvents: defaultKeepEvents}
+	if d, ok := t.duration("keep_events", time.Hour, 10*365*24*time.Hour, `"90d"`, ""); ok {
+		out.KeepEvents = d
+	}
 	s, ok := t.str("url", `"sqlite:`+defaultStorePath+`"`)
 	if !ok {
 		return out
@@ -107,36 +91,6 @@ func readStore(t table) Store {
 		t.fail("url", remedy, "the path of url in [store] has one of the characters ? and #")
 	default:
 		out.Path = beside(t.file, path)
-	}
-	return out
-}
-
-func readACME(t table, there bool) ACME {
-	t.only(acmeKeys)
-	out := ACME{Directory: letsEncrypt}
-	if s, ok := t.str("directory", `"letsencrypt"`); ok {
-		out.Directory = t.directory("directory", s)
-	}
-	if s, ok := t.str("email", `"hostmaster@example.com"`); ok && s != "" {
-		a, err := mail.ParseAddress(s)
-		if err != nil || a.Address != s {
-			t.fail("email", `write the bare address, e.g. email = "hostmaster@example.com"`, "email in [acme] is %s, which is no mail address", show(s))
-		}
-		out.Email = s
-	}
-	out.RootsFile = t.rootsFile("roots_file")
-	out.Workers = t.integer("workers", 1, 100, 4)
-	out.OrdersPer3Hours = t.integer("orders_per_3h", 1, 1_000_000, 300)
-	accept, ok := t.boolean("accept_terms")
-	out.AcceptTerms = accept
-	const remedy = "read the CA's terms of service (https://letsencrypt.org/repository/ for Let's Encrypt) and write accept_terms = true"
-	switch {
-	case !there:
-		t.l.fail(t.pos(), "add a section [acme]; "+remedy, "[acme] is missing: no CA issues certificates before its terms are accepted")
-	case !t.has("accept_terms"):
-		t.l.fail(t.pos(), remedy, "accept_terms is missing in [acme]: no CA issues certificates before its terms are accepted")
-	case ok && !accept:
-		t.fail("accept_terms", remedy, "accept_terms in [acme] is false: no CA issues certificates before its terms are accepted")
 	}
 	return out
 }

@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -31,7 +32,8 @@ func TestExample(t *testing.T) {
 	}
 	for _, key := range strings.Fields(`include https http admin max_connections url directory email accept_terms roots_file
 		workers orders_per_3h provider resolver dns_port https_port http_port smtp_port via interval addresses cname ttl
-		dns mx max_age profile name zone mode`) {
+		dns mx max_age profile name zone mode proxied trusted_proxies proxy_protocol keep_events
+		eab_kid eab_hmac_file extra_hosts cert_file key_file url_file min quiet_hours timezone repeat`) {
 		if !strings.Contains(string(text), "\n"+key+" = ") && !strings.Contains(string(text), "\n"+key+"  = ") &&
 			!strings.Contains(string(text), "\n# "+key+" = ") {
 			t.Errorf("the example has no line for %s", key)
@@ -52,24 +54,57 @@ func TestExample(t *testing.T) {
 }
 
 // Each setting that the example shows switched off is known and its example
-// value is valid, so that taking the "# " away is all there is to do.
+// value is valid, so that taking the "# " away is all there is to do: from a
+// line, with those right above and below it, or from a whole section.
 func TestExampleSettingsSwitchedOn(t *testing.T) {
 	text, err := os.ReadFile("../config.example.toml")
 	if err != nil {
 		t.Fatal(err)
 	}
 	lines := strings.Split(string(text), "\n")
+	section := 0 // number of the section that is switched off; 0 in one that is not
+	groups := map[int][]int{}
+	last := -1
 	for i, line := range lines {
 		bare, off := strings.CutPrefix(line, "# ")
 		key, _, ok := strings.Cut(bare, " = ")
-		if !off || !ok || strings.ContainsAny(key, " \"") || key == "provider" || key == "api_token_file" {
+		ok = ok && !strings.ContainsAny(key, " \"") && key != "provider" && key != "api_token_file"
+		switch {
+		case off && strings.HasPrefix(bare, "["):
+			section = i
+		case strings.HasPrefix(line, "["):
+			section = 0
+		case !off || !ok:
 			continue
 		}
-		on := append([]string{}, lines...)
-		on[i] = bare
-		_, err := config.Load(write(t, map[string]string{"main.toml": strings.Join(on, "\n"), "ca.pem": testCA}), options(nil))
-		if err != nil {
-			t.Errorf("line %d switched on:\n%v", i+1, err)
+		switch {
+		case section > 0:
+			groups[section] = append(groups[section], i)
+		case off && last == i-1 || key == "trusted_proxies": // which is for the setting above it
+			for first, g := range groups {
+				if g[len(g)-1] == last {
+					groups[first] = append(g, i)
+				}
+			}
+		case off:
+			groups[i] = []int{i}
 		}
+		last = i
+	}
+	for first, group := range groups {
+		on := slices.Clone(lines)
+		for _, i := range group {
+			on[i] = strings.TrimPrefix(lines[i], "# ")
+		}
+		_, err := config.Load(write(t, map[string]string{
+			"main.toml": strings.Join(on, "\n"), "ca.pem": testCA, "eab.hmac": "c2VjcmV0", "notify.url": "generic+https://hooks.example/x",
+			"cloudflare.token": "t",
+		}), options(nil))
+		if err != nil {
+			t.Errorf("line %d switched on:\n%v", first+1, err)
+		}
+	}
+	if len(groups) < 20 {
+		t.Errorf("only %d settings are switched off", len(groups))
 	}
 }
