@@ -20,7 +20,8 @@ var mayImport = map[string][]string{
 	"templates": {},
 
 	"internal/state":          {"mtasts"},
-	"internal/resolver":       {},
+	"internal/caa":            {},
+	"internal/resolver":       {"internal/caa"},
 	"internal/lab":            {},
 	"internal/dnstest":        {},
 	"internal/cloudflaretest": {},
