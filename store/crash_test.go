@@ -22,6 +22,9 @@ func TestMain(m *testing.M) {
 	if path := os.Getenv(writerEnv); path != "" {
 		writeUntilKilled(path)
 	}
+	if path := os.Getenv(eventWriterEnv); path != "" {
+		addUntilKilled(path)
+	}
 	os.Exit(m.Run())
 }
 

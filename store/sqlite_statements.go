@@ -1,5 +1,8 @@
 package store
 
+const eventColumns = `
+			SELECT id, at, kind, severity, domain, host, text, remedy, evidence FROM events `
+
 // sqliteStatements is the SQL for SQLite 3.35 and later.
 func sqliteStatements() *statements {
 	return &statements{
@@ -86,6 +89,33 @@ func sqliteStatements() *statements {
 		countOrders: `SELECT count(*) FROM orders WHERE account = ?`,
 		nthOrder:    `SELECT at FROM orders WHERE account = ? ORDER BY at LIMIT 1 OFFSET ?`,
 		addOrder:    `INSERT INTO orders (account, at) VALUES (?, ?)`,
+
+		addEvent: `
+			INSERT INTO events (at, kind, severity, domain, host, text, remedy, evidence)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+		// The way is given and not left to the planner, who knows nothing of
+		// how many events a domain has: a wrong guess reads millions of rows.
+		// Each index has the id behind its columns, which gives the order.
+		events: eventStatements{
+			all:      eventColumns + `NOT INDEXED WHERE id > ?`,
+			byDomain: eventColumns + `INDEXED BY events_domain WHERE domain = ? AND id > ?`,
+			byHost:   eventColumns + `INDEXED BY events_host WHERE host <> '' AND host = ? AND id > ?`,
+			byKind:   eventColumns + `INDEXED BY events_kind WHERE kind = ? AND id > ?`,
+			notable:  eventColumns + `INDEXED BY events_notable WHERE severity > 1 AND id > ?`,
+			domain:   ` AND domain = ?`,
+			host:     ` AND host = ?`,
+			kind:     ` AND kind = ?`,
+			severity: ` AND severity >= ?`,
+			since:    ` AND at >= ?`,
+			oldest:   ` ORDER BY id LIMIT ?`,
+			newest:   ` ORDER BY id DESC LIMIT ?`,
+		},
+		firstEventAt: `SELECT coalesce(min(id), 0) FROM events INDEXED BY events_at WHERE at >= ?`,
+		newestEvent:  `SELECT coalesce(max(id), 0) FROM events`,
+		oldEvents: `
+			DELETE FROM events WHERE id IN
+				(SELECT id FROM events INDEXED BY events_at WHERE at < ? ORDER BY at LIMIT ?)`,
+		lowEvents: `DELETE FROM events WHERE id IN (SELECT id FROM events NOT INDEXED WHERE id <= ? ORDER BY id LIMIT ?)`,
 
 		secret:    `SELECT value FROM secrets WHERE name = ?`,
 		addSecret: `INSERT INTO secrets (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING`,

@@ -39,7 +39,32 @@ type statements struct {
 	nthOrder    string // account, n
 	addOrder    string // account, at
 
+	// events.go
+	addEvent     string // at, kind, severity, domain, host, text, remedy, evidence
+	events       eventStatements
+	firstEventAt string // time; the lowest id of the events since then
+	newestEvent  string
+	oldEvents    string // time, limit; removes the first events of before that time
+	lowEvents    string // id, limit; removes the first events up to that id
+
 	// secrets.go
 	secret    string // name
 	addSecret string // name, value; keeps one that exists
+}
+
+// eventStatements are the parts that a question for events is put together
+// from: one of the ways to the rows, any of the filters, and an order.
+type eventStatements struct {
+	// The ways, each of which ends with a condition on the id, and with which
+	// the events are found without looking at others.
+	all      string // id
+	byDomain string // domain, id
+	byHost   string // host, id
+	byKind   string // kind, id
+	notable  string // id; only what is graver than info
+
+	// The filters.
+	domain, host, kind, severity, since string
+
+	oldest, newest string // limit
 }

@@ -45,6 +45,23 @@ type Event struct {
 	Evidence map[string]string // what the text rests on, by short keys; never a secret
 }
 
+// EventQuery chooses events. Fields that are zero leave all.
+type EventQuery struct {
+	Domain      string // policy domain in A-labels
+	Host        string
+	Kind        string
+	MinSeverity Severity  // and whatever is graver
+	Since       time.Time // events of this time or later
+	After       int64     // events with a higher ID
+	Limit       int       // at most so many; 0: DefaultEvents
+	// Newest takes the newest of them where Limit cuts, in place of the
+	// oldest. The answer begins with the oldest either way.
+	Newest bool
+}
+
+// DefaultEvents is how many events a question without a limit gets.
+const DefaultEvents = 100
+
 // The kinds of events. The part before the dot is what the event is about.
 const (
 	// KindDomainStep: a policy domain reached a step on its way.
@@ -87,4 +104,18 @@ const (
 	KindConfigReloaded = "config.reloaded"
 	// KindConfigRefused: a changed config has faults; the old one stays.
 	KindConfigRefused = "config.refused"
+
+	// KindStoreLost: events were not kept, because the store could not be
+	// written for too long.
+	KindStoreLost = "store.lost"
 )
+
+// EventKinds returns the kinds of events, sorted.
+func EventKinds() []string {
+	return []string{
+		KindCertificateFailed, KindCertificateFallback, KindCertificateIssued, KindCertificateOwn, KindCertificateRescheduled,
+		KindConfigRefused, KindConfigReloaded,
+		KindDomainAdded, KindDomainBlocked, KindDomainChanged, KindDomainLeft, KindDomainRecovered, KindDomainStep,
+		KindPolicyServed, KindRecordRepaired, KindServerStarted, KindServerStopped, KindStoreLost,
+	}
+}
