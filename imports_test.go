@@ -28,6 +28,7 @@ var mayImport = map[string][]string{
 
 	"config":    {"mtasts"},
 	"store":     {"mtasts", "internal/state"},
+	"events":    {"internal/state"},
 	"acme":      {"internal/state"},
 	"dnsupdate": {"mtasts", "internal/state", "internal/resolver"},
 	"check":     {"mtasts", "internal/state", "internal/resolver"},
