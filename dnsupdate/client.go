@@ -51,14 +51,23 @@ type environment struct {
 	now       func() time.Time
 }
 
-// aliasError says that the name is a CNAME. Following it is not safe: its
-// target may be shared by domains with other policies.
+// aliasError says that the provider holds a CNAME at a name that is none
+// according to the zone's name servers. One that they show is followed.
 type aliasError struct{ name, target string }
 
 func (e *aliasError) Error() string {
-	return fmt.Sprintf("%s is a CNAME to %s, so no TXT record can stand beside it; "+
-		"remove the CNAME: the record is kept at this very name",
-		trimDot(e.name), trimDot(e.target))
+	return fmt.Sprintf("%s is a CNAME to %s at the provider, so no TXT record can stand beside it, and the name servers do not show that CNAME; "+
+		"it is followed once they do, or else remove it", trimDot(e.name), trimDot(e.target))
+}
+
+// noZoneError says that an account cannot change a zone: the provider does not
+// hold the zone for it, or does not let it.
+type noZoneError struct{ text string }
+
+func (e *noZoneError) Error() string { return e.text }
+
+func noZone(format string, args ...any) error {
+	return &noZoneError{fmt.Sprintf(format, args...)}
 }
 
 // pace waits until the account may send another request.

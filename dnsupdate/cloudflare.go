@@ -124,7 +124,7 @@ func (c *cloudflare) zoneID(ctx context.Context, at site) (string, error) {
 		return "", fmt.Errorf("look up zone %s: %w", trimDot(at.zone), err)
 	}
 	if len(zones) != 1 {
-		return "", fmt.Errorf("the Cloudflare API shows this token %d zones named %s; "+
+		return "", noZone("the Cloudflare API shows this token %d zones named %s; "+
 			"is the zone in this account, and does the token have Zone:Read for it? Another `zone` can be named in the config", len(zones), trimDot(at.zone))
 	}
 	c.mu.Lock()

@@ -44,14 +44,19 @@ type Config struct {
 	Transport http.RoundTripper // for providers with an HTTP API; nil: http.DefaultTransport
 	Timeout   time.Duration     // for one push or removal, waiting in line for the same name excluded; 0: 60 s
 	Logger    *slog.Logger      // nil: slog.Default()
-	Now       func() time.Time  // nil: time.Now
+	// Announced names the domains that have announced this id, as far as is
+	// known: nobody else's record is overwritten by way of a CNAME. It must be
+	// quick. nil: none is known.
+	Announced func(ctx context.Context, id string) []string
+	Now       func() time.Time // nil: time.Now
 }
 
 // Updater changes and observes records. It is safe for concurrent use:
 // changes of one name happen one after another, and each account is paced.
 type Updater struct {
-	cfg   Config
-	locks nameLocks
+	cfg    Config
+	locks  nameLocks
+	owners owners
 
 	mu       sync.RWMutex
 	accounts map[string]*account
@@ -151,7 +156,8 @@ func open(a Account, env environment) (*account, error) {
 // that is so already, and never touches other TXT records. For an account
 // whose provider is "print" it returns an error that wraps state.ErrManual
 // unless the authoritative servers show the record already. An error leaves
-// the state unknown: push again, or look.
+// the state unknown: push again, or look. A CNAME at the name is followed, see
+// Observe; the record is written where it leads, with the same account.
 func (u *Updater) Push(ctx context.Context, target state.Target, txt string) error {
 	if !mtasts.IsRecord(txt) {
 		return fmt.Errorf("push %s: %q is not an MTA-STS record", target.Name, txt)
@@ -166,9 +172,19 @@ func (u *Updater) Remove(ctx context.Context, target state.Target) error {
 	return u.change(ctx, target, "")
 }
 
-// Zone returns the apex of the zone the target lies in, with trailing dot: the
-// one the target names, or the one that the SOA walk finds.
+// Zone returns the apex of the zone that the target's record stands in, with
+// trailing dot: for a name that is no CNAME the zone the target names, or the
+// one that the SOA walk finds; for a CNAME that of the name it leads to.
 func (u *Updater) Zone(ctx context.Context, target state.Target) (string, error) {
+	r, err := u.follow(ctx, target)
+	if err != nil {
+		return "", err
+	}
+	return r.zone, r.split
+}
+
+// ownZone is the zone that the target's own name lies in.
+func (u *Updater) ownZone(ctx context.Context, target state.Target) (string, error) {
 	if target.Zone == "" {
 		return u.cfg.Resolver.FindZone(ctx, target.Name)
 	}
@@ -196,30 +212,46 @@ func (u *Updater) change(ctx context.Context, target state.Target, want string) 
 	if err != nil {
 		return err
 	}
-	zone, err := u.Zone(ctx, target)
-	if err != nil {
+	r, err := u.follow(ctx, target)
+	if err != nil && (r == nil || a.client == nil || ctx.Err() != nil) {
 		return err
 	}
-	target.Zone = zone
-	if a.client == nil {
-		return u.byHand(ctx, target, want)
+	if r.split != nil {
+		return r.split
 	}
-	name := dns.CanonicalName(target.Name)
+	if err := u.mayUse(ctx, r, r.shown()); err != nil {
+		return err
+	}
+	if a.client == nil {
+		return r.byHand(want)
+	}
 	ttl := target.TTL
 	if ttl <= 0 {
 		ttl = defaultTTL
 	}
-	unlock, err := u.locks.lock(ctx, zone+" "+name)
+	unlock, err := u.locks.lock(ctx, r.name)
 	if err != nil {
-		return fmt.Errorf("dns account %s: wait for another change of %s: %w", target.Account, target.Name, err)
+		return fmt.Errorf("dns account %s: wait for another change of %s: %w", target.Account, trimDot(r.name), err)
+	}
+	fresh, err := u.claim(r)
+	if err != nil {
+		unlock()
+		return err
 	}
 	err = a.secrets.error(within(ctx, u.cfg.Timeout, unlock, func(ctx context.Context) error {
-		return u.apply(ctx, a.client, target.Account, site{zone: zone, name: name, ttl: ttl}, want)
+		return u.apply(ctx, a.client, target.Account, site{zone: r.zone, name: r.name, ttl: ttl}, want)
 	}))
-	if err != nil {
-		return fmt.Errorf("dns account %s (%s): %w", target.Account, a.Provider, err)
+	if err == nil {
+		return nil
 	}
-	return nil
+	if fresh {
+		u.release(r)
+	}
+	err = fmt.Errorf("dns account %s (%s): %w", target.Account, a.Provider, err)
+	if errors.As(err, new(*noZoneError)) && r.aliased() {
+		return r.foreign(target.Account, err)
+	}
+	return err
 }
 
 // apply reads, compares and writes.

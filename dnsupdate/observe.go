@@ -2,53 +2,40 @@ package dnsupdate
 
 import (
 	"context"
-	"slices"
 
-	"golang.org/x/sync/errgroup"
-
-	"github.com/stshost/stshost/internal/resolver"
 	"github.com/stshost/stshost/internal/state"
 )
 
-// maxAsked bounds how many authoritative servers are asked at once.
-const maxAsked = 8
-
-// Observe asks every authoritative server of the target's zone for the TXT
-// records at the name, each address apart, and returns their answers in the
-// order of the NS records. An address that this machine has no route to (IPv6,
-// as a rule) is left out if any other answered: it cannot be asked from here,
-// and nothing is wrong with it. The error is about finding the zone or its
-// servers; one server's failure is in its ServerTXT.
+// Observe asks every authoritative server for the TXT records where the
+// target's record stands, each address apart, and returns their answers in the
+// order of the NS records. A CNAME at the target's name is followed if every
+// server that answers shows it; one that leads elsewhere, or could not be asked
+// where the name leads, is among the answers with its error. An address that
+// this machine has no route to (IPv6, as a rule) is left out if any other
+// answered: it cannot be asked from here, and nothing is wrong with it. The
+// error is about finding the place: a zone or its servers, a chain of CNAMEs,
+// or a CNAME that leads to another domain's record.
 func (u *Updater) Observe(ctx context.Context, target state.Target) ([]state.ServerTXT, error) {
-	zone, err := u.Zone(ctx, target)
+	r, err := u.follow(ctx, target)
 	if err != nil {
 		return nil, err
 	}
-	servers, err := u.cfg.Resolver.AuthServers(ctx, zone)
-	if err != nil {
+	if r.split != nil {
+		return r.views, nil
+	}
+	if err := u.mayUse(ctx, r, r.shown()); err != nil {
 		return nil, err
 	}
-	answers := make([]state.ServerTXT, len(servers))
-	var g errgroup.Group
-	g.SetLimit(maxAsked)
-	for i, s := range servers {
-		g.Go(func() error {
-			txt, err := u.cfg.Resolver.AuthTXT(ctx, s, target.Name)
-			answers[i] = state.ServerTXT{Server: s.String(), TXT: txt, Err: err}
-			return nil
-		})
-	}
-	g.Wait()
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	return reachable(answers), nil
+	return r.views, nil
 }
 
-// reachable drops the addresses without a route if another one answered.
-func reachable(answers []state.ServerTXT) []state.ServerTXT {
-	if !slices.ContainsFunc(answers, func(a state.ServerTXT) bool { return a.Err == nil }) {
-		return answers
+// shown are the records that any server shows.
+func (r *route) shown() []string {
+	var all []string
+	for _, v := range r.views {
+		if v.Err == nil {
+			all = append(all, v.TXT...)
+		}
 	}
-	return slices.DeleteFunc(answers, func(a state.ServerTXT) bool { return resolver.NoRoute(a.Err) })
+	return all
 }

@@ -171,7 +171,7 @@ func (c *powerdns) notFound(ctx context.Context, at site) error {
 	case err != nil:
 		return err
 	case status == http.StatusOK:
-		return fmt.Errorf("PowerDNS at %s has no zone %s; create it there, or name the right `zone` for %s", c.base, at.zone, trimDot(at.name))
+		return noZone("PowerDNS at %s has no zone %s; create it there, or name the right `zone` for %s", c.base, at.zone, trimDot(at.name))
 	}
 	return fmt.Errorf("there is no PowerDNS server %q at %s (%d); check url and server_id", c.id, c.base, status)
 }

@@ -1,7 +1,6 @@
 package dnsupdate
 
 import (
-	"context"
 	"fmt"
 
 	"github.com/stshost/stshost/internal/state"
@@ -12,25 +11,50 @@ import (
 // no client, see byHand.
 func openPrint(map[string]string, environment) (client, error) { return nil, nil }
 
-// byHand looks whether the operator has done what a client would have done,
-// and says what is left to do.
-func (u *Updater) byHand(ctx context.Context, target state.Target, want string) error {
-	seen, err := u.Observe(ctx, target)
-	if err != nil {
-		return err
+// ManualError says what the operator has to do in the DNS. It wraps
+// state.ErrManual.
+type ManualError struct {
+	Name string // where the record stands, without trailing dot: the end of a CNAME, if there is one
+	TXT  string // the record that is to stand there, alone of its kind; "" if none is to
+	text string
+}
+
+func (e *ManualError) Error() string { return e.text }
+
+// Unwrap makes it a state.ErrManual.
+func (e *ManualError) Unwrap() error { return state.ErrManual }
+
+// Remedy says what to enter, and where.
+func (e *ManualError) Remedy() string {
+	if e.TXT == "" {
+		return fmt.Sprintf("remove every v=STSv1 TXT record at %s", e.Name)
 	}
-	for _, s := range seen {
+	return fmt.Sprintf("enter it, in place of any other v=STSv1 record there: %s. IN TXT %q", e.Name, e.TXT)
+}
+
+// byHand says what is left to do for the operator until the name servers show
+// what a client would have made them show.
+func (r *route) byHand(want string) error {
+	name := trimDot(r.name)
+	manual := func(format string, args ...any) error {
+		text := state.ErrManual.Error()
+		if r.aliased() {
+			text = r.chain() + ", and " + text
+		}
+		return &ManualError{Name: name, TXT: want, text: text + fmt.Sprintf(format, args...)}
+	}
+	for _, s := range r.views {
 		if s.Err != nil {
-			return fmt.Errorf("%w; whether it stands is not known: %v", state.ErrManual, s.Err)
+			return manual("; whether it stands is not known: %v", s.Err)
 		}
 		ours := mtasts.Records(s.TXT)
 		switch {
 		case want == "" && len(ours) > 0:
-			return fmt.Errorf("%w: remove the TXT record %q at %s; %s still shows it", state.ErrManual, ours[0], target.Name, s.Server)
+			return manual(": remove the TXT record %q at %s; %s still shows it", ours[0], name, s.Server)
 		case want != "" && len(ours) == 0:
-			return fmt.Errorf("%w: add the TXT record %q at %s; %s has none yet", state.ErrManual, want, target.Name, s.Server)
+			return manual(": add the TXT record %q at %s; %s has none yet", want, name, s.Server)
 		case want != "" && (len(ours) > 1 || ours[0] != want):
-			return fmt.Errorf("%w: make %q the only v=STSv1 TXT record at %s; %s shows %q", state.ErrManual, want, target.Name, s.Server, ours)
+			return manual(": make %q the only v=STSv1 TXT record at %s; %s shows %q", want, name, s.Server, ours)
 		}
 	}
 	return nil

@@ -85,21 +85,6 @@ func TestPush(t *testing.T) {
 	})
 }
 
-// TestPushAlias shows that a CNAME is refused with its target named, and stays.
-func TestPushAlias(t *testing.T) {
-	backends(t, func(t *testing.T, b *backend) {
-		b.alias(t, "alias", "_mta-sts.hosting.example")
-		err := b.Push(t.Context(), target("alias"), first)
-		if err == nil || !strings.Contains(err.Error(), "CNAME to _mta-sts.hosting.example") {
-			t.Fatalf("error %v does not name the CNAME's target", err)
-		}
-		seen, err := b.Observe(t.Context(), target("alias"))
-		if err != nil || len(seen) != 1 || seen[0].Err == nil || !strings.Contains(seen[0].Err.Error(), "_mta-sts.hosting.example") {
-			t.Errorf("Observe: %v, %v", seen, err)
-		}
-	})
-}
-
 // TestPushUnderWildcard shows that an alias which only a wildcard makes appear
 // at the name is in nobody's way: the record overrides it.
 func TestPushUnderWildcard(t *testing.T) {

@@ -90,7 +90,7 @@ func (c *rfc2136) read(ctx context.Context, at site) ([]record, error) {
 	switch m.Rcode {
 	case dns.RcodeSuccess, dns.RcodeNameError:
 	case dns.RcodeRefused:
-		return nil, fmt.Errorf("server %s refuses questions about %s: it does not hold zone %s, or its access list keeps key %s or this machine out; "+
+		return nil, noZone("server %s refuses questions about %s: it does not hold zone %s, or its access list keeps key %s or this machine out; "+
 			"it must answer queries and take updates from here", c.server, trimDot(at.name), at.zone, trimDot(c.keyName))
 	case dns.RcodeNotAuth:
 		return nil, c.notAuthoritative(at)
@@ -179,7 +179,7 @@ func (c *rfc2136) write(ctx context.Context, at site, e edit) error {
 func (c *rfc2136) refusedUpdate(at site, rcode int) error {
 	switch rcode {
 	case dns.RcodeRefused:
-		return fmt.Errorf("server %s refuses the update: key %s may not change TXT records at %s; "+
+		return noZone("server %s refuses the update: key %s may not change TXT records at %s; "+
 			"grant it (BIND: update-policy { grant %s zonesub TXT; }; Knot: acl with action update for the key; PowerDNS: TSIG-ALLOW-DNSUPDATE and allow-dnsupdate-from)",
 			c.server, trimDot(c.keyName), trimDot(at.name), trimDot(c.keyName))
 	case dns.RcodeNotAuth, dns.RcodeNotZone:
@@ -193,7 +193,7 @@ func (c *rfc2136) refusedUpdate(at site, rcode int) error {
 }
 
 func (c *rfc2136) notAuthoritative(at site) error {
-	return fmt.Errorf("server %s does not hold zone %s as an authoritative primary; name the zone's primary in `server`, or the right `zone` for %s",
+	return noZone("server %s does not hold zone %s as an authoritative primary; name the zone's primary in `server`, or the right `zone` for %s",
 		c.server, at.zone, trimDot(at.name))
 }
 
@@ -251,7 +251,7 @@ func (c *rfc2136) refusal(r *dns.Msg) error {
 		return nil
 	case dns.RcodeBadKey:
 		// Knot says this of a known key too, if no acl of the zone names it.
-		return fmt.Errorf("server %s does not know key %s with algorithm %s, or grants it nothing (BADKEY); compare key_name and key_alg with its configuration and its access list for the zone",
+		return noZone("server %s does not know key %s with algorithm %s, or grants it nothing (BADKEY); compare key_name and key_alg with its configuration and its access list for the zone",
 			c.server, trimDot(c.keyName), trimDot(c.algorithm))
 	case dns.RcodeBadSig:
 		return fmt.Errorf("server %s knows key %s with another secret or algorithm (BADSIG); copy its secret into key, and compare key_alg %s",

@@ -19,7 +19,7 @@ func (t *task) announce(ctx context.Context, body []byte) error {
 	views, err := t.cfg.DNS.Observe(ctx, t.wanted.Target)
 	if err != nil {
 		return &blocked{err: fmt.Errorf("cannot ask the name servers of %s: %w", t.wanted.Domain, err),
-			remedy: "see that the zone exists and its name servers answer"}
+			remedy: remedyOf(err, "see that the zone exists and its name servers answer")}
 	}
 	if err := t.chooseID(ctx, body, views); err != nil {
 		return err
@@ -32,7 +32,7 @@ func (t *task) announce(ctx context.Context, body []byte) error {
 			return err
 		}
 		if views, err = t.cfg.DNS.Observe(ctx, t.wanted.Target); err != nil {
-			return &blocked{err: err, remedy: "it is asked again by itself"}
+			return &blocked{err: err, remedy: remedyOf(err, "it is asked again by itself")}
 		}
 		seen = compare(views, txt)
 	}
@@ -46,7 +46,7 @@ func (t *task) push(ctx context.Context, txt string, seen view) error {
 	err := t.cfg.DNS.Push(ctx, t.wanted.Target, txt)
 	if errors.Is(err, state.ErrManual) {
 		return &blocked{wait: before(t.row.Step, state.Announced), retry: t.handPause(), err: err,
-			remedy: fmt.Sprintf("enter it, in place of any other v=STSv1 record there: %s. IN TXT %q", t.wanted.Target.Name, txt)}
+			remedy: remedyOf(err, fmt.Sprintf("enter it, in place of any other v=STSv1 record there: %s. IN TXT %q", t.wanted.Target.Name, txt))}
 	}
 	if err != nil {
 		if !before(t.row.Step, state.Announced) {

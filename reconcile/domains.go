@@ -223,6 +223,20 @@ func (r *Reconciler) Snapshots() []Snapshot {
 	return all
 }
 
+// Announcing names the domains whose record carries this id, or is about to,
+// those that left the config among them.
+func (r *Reconciler) Announcing(id string) []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var names []string
+	for name, d := range r.domains {
+		if d.row.ID == id && id != "" {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 func (d *domain) snapshot() Snapshot {
 	return Snapshot{Wanted: d.wanted, Orphan: d.orphan, State: d.row}
 }

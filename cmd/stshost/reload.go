@@ -28,8 +28,10 @@ func (s *service) Reload(ctx context.Context) (server.ReloadResult, error) {
 	if err := s.dns.SetAccounts(accounts(next)); err != nil {
 		return server.ReloadResult{}, err
 	}
+	s.dns.SetOwners(owners(next))
 	changes, err := s.reconciler.SetDomains(ctx, wanted(next))
 	if err != nil {
+		s.dns.SetOwners(owners(old))
 		return server.ReloadResult{}, errors.Join(err, s.dns.SetAccounts(accounts(old)))
 	}
 	s.mu.Lock()

@@ -83,8 +83,7 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, env e
 	if err := s.wireACME(cfg); err != nil {
 		return nil, err
 	}
-	s.dns, err = dnsupdate.New(dnsupdate.Config{Accounts: accounts(cfg), Resolver: res, Transport: env.dnsTransport, Logger: log, Now: env.now})
-	if err != nil {
+	if s.dns, err = s.newUpdater(cfg, res); err != nil {
 		return nil, err
 	}
 	probe := probeToken(secret)

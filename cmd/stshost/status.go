@@ -20,6 +20,9 @@ type facts struct {
 	cfg  *config.Config
 	cert func(ctx context.Context, host string) (state.CertStatus, error)
 	body func(domain string) []byte
+	// place is where the record of a domain stands, as last seen: a CNAME at
+	// its name leads there. nil: nobody has looked.
+	place func(state.Target) string
 }
 
 // status is what can be said of one domain.
@@ -100,6 +103,12 @@ func (f facts) records(s reconcile.Snapshot) []server.DNSRecord {
 	txt := server.DNSRecord{Name: mtasts.RecordName(s.State.Name), Type: "TXT", TTL: ttl,
 		Managed: !s.Orphan && f.cfg.DNS[s.Wanted.Target.Account].Provider != config.PrintAccount,
 		Purpose: "announces the policy that is served"}
+	if f.place != nil && !s.Orphan {
+		if place := f.place(s.Wanted.Target); place != txt.Name {
+			txt.Purpose += "; " + txt.Name + " is a CNAME that leads here"
+			txt.Name = place
+		}
+	}
 	if s.State.ID != "" {
 		txt.Data = mtasts.Record{ID: s.State.ID}.String()
 	} else {

@@ -45,11 +45,6 @@ func (e *AliasError) Error() string {
 	return fmt.Sprintf("says that %s is a CNAME to %s", e.Name, e.Target)
 }
 
-// Remedy says what the operator can do about it.
-func (e *AliasError) Remedy() string {
-	return fmt.Sprintf("remove the CNAME at %s: stshost does not follow it yet", e.Name)
-}
-
 // NoRoute reports whether err means that this machine has no way to an
 // address at all, as a machine without IPv6 has none to an IPv6 address. That
 // says nothing about the server at that address.

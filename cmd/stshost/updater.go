@@ -1,0 +1,32 @@
+package main
+
+import (
+	"context"
+
+	"github.com/stshost/stshost/config"
+	"github.com/stshost/stshost/dnsupdate"
+	"github.com/stshost/stshost/internal/resolver"
+	"github.com/stshost/stshost/mtasts"
+)
+
+// newUpdater wires the part that changes DNS records.
+func (s *service) newUpdater(cfg *config.Config, res *resolver.Resolver) (*dnsupdate.Updater, error) {
+	u, err := dnsupdate.New(dnsupdate.Config{
+		Accounts: accounts(cfg), Resolver: res, Transport: s.env.dnsTransport, Logger: s.log, Now: s.env.now,
+		Announced: func(_ context.Context, id string) []string { return s.reconciler.Announcing(id) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	u.SetOwners(owners(cfg))
+	return u, nil
+}
+
+// owners are the record names of cfg and whose they are.
+func owners(cfg *config.Config) map[string]string {
+	all := make(map[string]string, len(cfg.Domains))
+	for _, d := range cfg.Domains {
+		all[mtasts.RecordName(d.Name)] = d.Name
+	}
+	return all
+}
