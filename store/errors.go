@@ -39,8 +39,8 @@ func (e *Error) Remedy() string { return e.Advice }
 
 // Advice that more than one fault shares.
 const (
-	adviceDamaged = "stop the server, move this file and those beside it that end in -wal and -shm away, put a backup in their place or start without: " +
-		"stshost then takes over the policies that are published and gets new certificates"
+	adviceDamaged = "stop the server and put a backup in its place with `stshost store restore FILE`, which keeps this file; without a backup move it, " +
+		"and those beside it that end in -wal and -shm, away and start: stshost then takes over the policies that are published and gets new certificates"
 	adviceWritable = "make the file and its directory writable for the user that runs stshost; it goes on by itself then"
 )
 

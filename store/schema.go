@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 
 	"github.com/pressly/goose/v3"
 )
@@ -137,6 +138,8 @@ func (s *Store) checkWhole(ctx context.Context, conn *sql.Conn) error {
 		return err
 	}
 	if found != "ok" {
+		// SQLite says in a line of its own which database it means.
+		found = strings.Join(strings.Fields(strings.TrimPrefix(found, "*** in database main ***")), " ")
 		return &Error{Store: s.name, Problem: "the database is damaged", Advice: adviceDamaged, Err: errors.New(found)}
 	}
 	return nil

@@ -117,6 +117,9 @@ func sqliteStatements() *statements {
 				(SELECT id FROM events INDEXED BY events_at WHERE at < ? ORDER BY at LIMIT ?)`,
 		lowEvents: `DELETE FROM events WHERE id IN (SELECT id FROM events NOT INDEXED WHERE id <= ? ORDER BY id LIMIT ?)`,
 
+		countDomains:      `SELECT count(*), coalesce(max(last_run), 0) FROM domains`,
+		countCertificates: `SELECT count(*) FROM certificates`,
+
 		secret:    `SELECT value FROM secrets WHERE name = ?`,
 		addSecret: `INSERT INTO secrets (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING`,
 	}

@@ -47,6 +47,10 @@ type statements struct {
 	oldEvents    string // time, limit; removes the first events of before that time
 	lowEvents    string // id, limit; removes the first events up to that id
 
+	// backup.go
+	countDomains      string // number, latest last_run or 0
+	countCertificates string
+
 	// secrets.go
 	secret    string // name
 	addSecret string // name, value; keeps one that exists

@@ -94,6 +94,7 @@ See it at work on this machine alone:  stshost demo`,
 		explainCommand(o),
 		recordsCommand(o),
 		reloadCommand(o),
+		storeCommand(o),
 		demoCommand(o),
 		versionCommand(o),
 	)

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// cli runs a command line on the world's config in a process of its own.
+func (w *world) cli(args ...string) (string, error) {
+	w.t.Helper()
+	out, err := exec.Command("stshost", append(args, "--config", w.config())...).CombinedOutput()
+	return string(out), err
+}
+
+// must is cli for a command that has to succeed.
+func (w *world) must(args ...string) string {
+	w.t.Helper()
+	out, err := w.cli(args...)
+	if err != nil {
+		w.t.Fatalf("stshost %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+// refuses wants a command to fail with one sentence that says all of texts.
+func (w *world) refuses(args []string, texts ...string) {
+	w.t.Helper()
+	out, err := w.cli(args...)
+	if err == nil || strings.Count(strings.TrimSpace(out), "\n") != 0 {
+		w.t.Errorf("stshost %s: %v, want one sentence of refusal:\n%s", strings.Join(args, " "), err, out)
+	}
+	for _, text := range texts {
+		if !strings.Contains(out, text) {
+			w.t.Errorf("stshost %s does not say %q:\n%s", strings.Join(args, " "), text, out)
+		}
+	}
+}
+
+func (w *world) storePath() string { return filepath.Join(w.dir, "stshost.db") }
+
+// backup makes a backup and returns its file.
+func (w *world) backup() string {
+	w.t.Helper()
+	file := filepath.Join(w.t.TempDir(), "backup.db")
+	w.must("store", "backup", file)
+	return file
+}
+
+func TestStoreCommands(t *testing.T) {
+	w := newWorld(t, example)
+	s := w.start()
+	before := w.confirmed(example)
+
+	file := filepath.Join(t.TempDir(), "backup.db")
+	if out := w.must("store", "backup", file); !strings.Contains(out, "1 domains, 1 certificates") {
+		t.Errorf("it says %q", out)
+	}
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	w.refuses([]string{"store", "backup", file}, file, "--force")
+	var sum struct {
+		Path                                        string
+		Bytes, SchemaVersion, Domains, Certificates int64
+		LastRun                                     time.Time `json:"last_run"`
+	}
+	if err := json.Unmarshal([]byte(w.must("store", "backup", "--force", "--json", file)), &sum); err != nil ||
+		sum.Path != file || sum.Bytes == 0 || sum.Domains != 1 || sum.Certificates != 1 || sum.LastRun.IsZero() {
+		t.Errorf("%+v, %v", sum, err)
+	}
+	for _, args := range [][]string{{"store", "check"}, {"store", "check", file}} {
+		if out := w.must(args...); !strings.Contains(out, "is whole: 1 domains") {
+			t.Errorf("%v: %s", args, out)
+		}
+	}
+	w.refuses([]string{"store", "restore", file}, "in use by another stshost server", "stop it first")
+	w.serves(before)
+
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+	out := w.must("store", "restore", file)
+	for _, text := range []string{"restored " + w.storePath(), "before-restore-", "stshost serve --config " + w.config()} {
+		if !strings.Contains(out, text) {
+			t.Errorf("restore does not say %q:\n%s", text, out)
+		}
+	}
+	pushes := len(w.lab.DNS.Updates())
+	w.start()
+	after := w.confirmed(example)
+	w.sees(after)
+	if after.ID != before.ID || w.lab.CA.TotalOrders() != 1 || len(w.lab.DNS.Updates()) != pushes {
+		t.Errorf("a restore of what was there made the id %s of %s, %d orders, %d pushes more",
+			after.ID, before.ID, w.lab.CA.TotalOrders(), len(w.lab.DNS.Updates())-pushes)
+	}
+}
+
+// harmPage writes over a page in the middle of the store, as a disk does.
+func (w *world) harmPage() {
+	w.t.Helper()
+	data, err := os.ReadFile(w.storePath())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	const page = 4096
+	for at := len(data) / page / 2 * page; at < len(data)-page; at += page {
+		for i := range page {
+			data[at+i] = 0xa5
+		}
+	}
+	if err := os.WriteFile(w.storePath(), data, 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// A damaged store is found at the start, before anything is served from it,
+// and a backup mends it.
+func TestDamagedStore(t *testing.T) {
+	w := newWorld(t, example)
+	s := w.start()
+	before := w.confirmed(example)
+	file := w.backup()
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+	w.harmPage()
+	if err := os.Chmod(w.config(), 0o600); err != nil { // else a line of its own says that others can read it
+		t.Fatal(err)
+	}
+	w.refuses([]string{"serve"}, w.storePath(), "damaged", "stshost store restore FILE", "without a backup")
+	w.refuses([]string{"store", "check"}, "damaged")
+	w.refuses([]string{"store", "backup", filepath.Join(w.dir, "no.db")}, "damaged")
+
+	w.must("store", "restore", file)
+	w.start()
+	after := w.confirmed(example)
+	w.sees(after)
+	if after.ID != before.ID || w.lab.CA.TotalOrders() != 1 {
+		t.Errorf("id %s, want %s; %d orders", after.ID, before.ID, w.lab.CA.TotalOrders())
+	}
+}

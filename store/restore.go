@@ -1,0 +1,153 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// Restored says what Restore did.
+type Restored struct {
+	Store Summary // as it is now
+	Kept  string  // where the store that stood there is; "" if there was none
+}
+
+// Restore puts a copy of the backup in file in the place of the store at path,
+// and keeps what stood there as "<path>.before-restore-<stamp>", stamp being
+// now. It refuses, changing nothing, a file that is not ours, that is damaged,
+// or that a newer stshost has written, and to put it in the place of another
+// program's file. Nobody may have the store open: the caller holds its lock.
+func Restore(ctx context.Context, file, path string, now time.Time) (Restored, error) {
+	fail := func(err error) (Restored, error) { return Restored{}, fmt.Errorf("restore the store: %w", err) }
+	s, err := newSQLite(path)
+	if err != nil {
+		return fail(err)
+	}
+	if from, err := newSQLite(file); err == nil && from.name == s.name {
+		return fail(fmt.Errorf("%s is the store itself; name a backup", file))
+	}
+	if err := os.MkdirAll(filepath.Dir(s.name), 0o700); err != nil {
+		return fail(err)
+	}
+	tmp, sum, err := copyStore(ctx, file, s.name)
+	if err != nil {
+		return fail(err)
+	}
+	defer os.Remove(tmp) // does nothing once it has its name
+	if err := s.settle(ctx); err != nil {
+		return fail(err)
+	}
+	if err := giveTo(tmp, s.name); err != nil {
+		return fail(err)
+	}
+	kept, err := s.putAside(now)
+	if err != nil {
+		return fail(err)
+	}
+	if err := os.Rename(tmp, s.name); err != nil {
+		return fail(err)
+	}
+	if err := syncDir(filepath.Dir(s.name)); err != nil {
+		return fail(err)
+	}
+	sum.Path = s.name
+	return Restored{Store: sum, Kept: kept}, nil
+}
+
+// settle moves the write-ahead log of the present store into its file, if it is
+// healthy enough, so that one file is all there is to keep. It refuses a file
+// of another program.
+func (s *Store) settle(ctx context.Context) error {
+	if !exists(s.name) {
+		return nil
+	}
+	db, err := s.connect(1, url.Values{"mode": {"rw"}, "_pragma": {busyTimeout}})
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return nil // that it is no good may be why it is restored
+	}
+	defer conn.Close()
+	if h, err := readHeader(ctx, conn); err == nil {
+		var foreign *Error
+		if err := s.check(h, h.version); errors.As(err, &foreign) {
+			return foreign
+		}
+	}
+	var busy, log, moved sql.NullInt64
+	err = conn.QueryRowContext(ctx, `PRAGMA wal_checkpoint(truncate)`).Scan(&busy, &log, &moved)
+	if err == nil && busy.Int64 != 0 {
+		return fmt.Errorf("another process has the store %s open; end it first (`fuser` shows it)", s.name)
+	}
+	return ctx.Err()
+}
+
+// putAside gives the present store, with the log that a damaged one still has,
+// a second name, and removes the log. The store's own name is left to be
+// replaced in one step. A log that stayed would be played into the new file.
+func (s *Store) putAside(now time.Time) (kept string, err error) {
+	if !exists(s.name) {
+		return "", s.dropLog()
+	}
+	stamp := now.UTC().Format("20060102T150405Z")
+	for n := 1; ; n++ {
+		kept = fmt.Sprintf("%s.before-restore-%s", s.name, stamp)
+		if n > 1 {
+			kept = fmt.Sprintf("%s-%d", kept, n)
+		}
+		if err = os.Link(s.name, kept); !errors.Is(err, os.ErrExist) {
+			break
+		}
+	}
+	if err != nil {
+		// A file system without hard links.
+		if err := os.Rename(s.name, kept); err != nil {
+			return "", err
+		}
+	}
+	if exists(s.name + "-wal") {
+		if err := os.Rename(s.name+"-wal", kept+"-wal"); err != nil {
+			return "", err
+		}
+	}
+	return kept, errors.Join(s.dropLog(), syncDir(filepath.Dir(s.name)))
+}
+
+// dropLog removes SQLite's files beside the store.
+func (s *Store) dropLog() error {
+	for _, end := range []string{"-wal", "-shm", "-journal"} {
+		if err := os.Remove(s.name + end); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// giveTo gives file the owner of the store in whose place it comes, or of its
+// directory: root restores for the user that runs stshost.
+func giveTo(file, path string) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	info, err := os.Stat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		info, err = os.Stat(filepath.Dir(path))
+	}
+	if err != nil {
+		return err
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return nil
+	}
+	return os.Chown(file, int(owner.Uid), int(owner.Gid))
+}
