@@ -12,5 +12,4 @@ import (
 	_ "github.com/libdns/route53"
 	_ "github.com/mholt/acmez/v3/acme"
 	_ "github.com/nicholas-fedor/shoutrrr"
-	_ "github.com/pires/go-proxyproto"
 )

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bufio"
 	"container/list"
 	"crypto/tls"
 	"net"
@@ -14,9 +15,12 @@ import (
 // Accept wait. So clients that connect and say nothing cannot lock senders out.
 type connLimit struct {
 	net.Listener
-	max     int
-	changed func(delta int) // told that a connection opened (1) or closed (-1)
-	evicted func()
+	max int
+	// balancer reports whether a peer's connections begin with a PROXY protocol
+	// header; nil: none do.
+	balancer func(net.Addr) bool
+	changed  func(delta int) // told that a connection opened (1) or closed (-1)
+	evicted  func()
 
 	closing   chan struct{}
 	closeOnce sync.Once
@@ -35,6 +39,13 @@ type conn struct {
 	// sni is the server name that the client asked for, in lower case. It is
 	// written and read by the goroutine that makes the TLS handshake.
 	sni string
+
+	// proxied says that a PROXY protocol header comes first, which readHeader
+	// reads before anybody else reads. It sets the others.
+	proxied bool
+	local   bool          // the balancer speaks for itself: a health check
+	client  net.Addr      // whom the balancer speaks for; nil: the peer
+	rest    *bufio.Reader // what was read beyond the header; nil: nothing is left
 
 	place  *list.Element // in limit.idle; nil while a request is in flight
 	closed bool          // place and closed are guarded by limit.mu
@@ -78,7 +89,7 @@ func (l *connLimit) admit(nc net.Conn) *conn {
 		l.drop(longest.Value.(*conn))
 		l.evicted()
 	}
-	c := &conn{Conn: nc, limit: l}
+	c := &conn{Conn: nc, limit: l, proxied: l.balancer != nil && l.balancer(nc.RemoteAddr())}
 	c.place = l.idle.PushBack(c)
 	l.open++
 	l.changed(1)

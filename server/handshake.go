@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 )
@@ -21,93 +20,22 @@ const acmeALPN = "acme-tls/1"
 // for the whole fetch (RFC 8461 §3.3); honest handshakes take a second.
 const handshakeTimeout = 10 * time.Second
 
-// tlsListener is a net.Listener whose connections have made their TLS handshake.
-// Handshakes run here, rather than in http.Server, because there a failure is
-// only a line of text in a log, and we want to know whose policy it kept a
-// sender from fetching.
-type tlsListener struct {
-	*connLimit
-	config *tls.Config
-	failed func(c *conn, err error)
-
-	ctx    context.Context // ends when the listener is closed
-	cancel context.CancelFunc
-	ready  chan accepted
-	wg     sync.WaitGroup
-}
-
-type accepted struct {
-	conn net.Conn
-	err  error
-}
-
-// newTLSListener starts to accept on inner. The connections of inner must be
-// closed by its *conn. config is not copied.
-func newTLSListener(inner *connLimit, config *tls.Config, failed func(*conn, error)) *tlsListener {
-	l := &tlsListener{connLimit: inner, config: config, failed: failed, ready: make(chan accepted)}
-	l.ctx, l.cancel = context.WithCancel(context.Background())
-	l.wg.Go(l.acceptAll)
-	return l
-}
-
-// Accept returns the next connection whose handshake has been made.
-func (l *tlsListener) Accept() (net.Conn, error) {
-	select {
-	case a := <-l.ready:
-		return a.conn, a.err
-	case <-l.ctx.Done():
-		return nil, net.ErrClosed
-	}
-}
-
-// Close stops accepting and breaks handshakes off; wait waits until they ended.
-func (l *tlsListener) Close() error {
-	l.cancel()
-	return l.connLimit.Close()
-}
-
-func (l *tlsListener) wait() { l.wg.Wait() }
-
-func (l *tlsListener) acceptAll() {
-	for {
-		nc, err := l.connLimit.Accept()
-		if err != nil {
-			// http.Server waits after a temporary error before it accepts again,
-			// and so do we, as nobody takes the error before.
-			if !l.hand(accepted{err: err}) || errors.Is(err, net.ErrClosed) {
-				return
-			}
-			continue
-		}
-		l.wg.Go(func() { l.handshake(nc.(*conn)) })
-	}
-}
-
-// hand gives a to Accept and reports whether anybody took it.
-func (l *tlsListener) hand(a accepted) bool {
-	select {
-	case l.ready <- a:
-		return true
-	case <-l.ctx.Done():
-		return false
-	}
-}
-
-func (l *tlsListener) handshake(c *conn) {
-	ctx, cancel := context.WithTimeout(l.ctx, handshakeTimeout)
-	defer cancel()
-	t := tls.Server(c, l.config)
+// handshake makes the TLS handshake of a connection. It returns nil if that
+// failed, or was all that the client wanted.
+func (s *Server) handshake(ctx context.Context, c *conn, config *tls.Config) net.Conn {
+	t := tls.Server(c, config)
 	if err := t.HandshakeContext(ctx); err != nil {
 		answerPlainHTTP(err)
-		c.Close()
-		if l.ctx.Err() == nil {
-			l.failed(c, err)
+		if !errors.Is(ctx.Err(), context.Canceled) { // as it is when we stop
+			s.handshakeFailed(c, err)
 		}
-		return
+		return nil
 	}
-	if t.ConnectionState().NegotiatedProtocol == acmeALPN || !l.hand(accepted{conn: t}) {
+	if t.ConnectionState().NegotiatedProtocol == acmeALPN {
 		t.Close()
+		return nil
 	}
+	return t
 }
 
 // answerPlainHTTP tells a person who typed http:// for an HTTPS port so.
@@ -152,6 +80,9 @@ func (s *Server) tlsConfig() *tls.Config {
 // may have been a sender, so it is kept and logged, though at most once a minute
 // for a host; the rest are scanners.
 func (s *Server) handshakeFailed(c *conn, err error) {
+	if c.local && c.sni == "" {
+		return // a balancer's health check ends here
+	}
 	known := c.sni != "" && s.known(c.sni)
 	s.metrics.handshakeFailed(known)
 	remote := c.RemoteAddr().String()

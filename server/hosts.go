@@ -8,8 +8,9 @@ import (
 // requestHost is the host that a request is for: its Host header, or the
 // authority of h2, in lower case without port and trailing dot. It allocates
 // nothing for a host that is written so already.
-func requestHost(r *http.Request) string {
-	h := r.Host
+func requestHost(r *http.Request) string { return bareHost(r.Host) }
+
+func bareHost(h string) string {
 	if i := strings.LastIndexByte(h, ':'); i >= 0 && !strings.HasSuffix(h, "]") {
 		h = h[:i]
 	}

@@ -18,25 +18,31 @@ const ProbePath = "/.well-known/stshost/"
 
 const probePath = ProbePath + "{nonce}"
 
-// httpsHandler is what policy hosts answer over HTTPS. There is no HSTS: senders
-// ignore it, and a browser that remembered it would bind a tenant to us after
-// they had moved the name elsewhere.
+// httpsHandler is what policy hosts answer on the HTTPS listener.
 func (s *Server) httpsHandler() http.Handler {
+	return s.metrics.counted("https", s.policyHosts(s.tenantOnly))
+}
+
+// policyHosts is what policy hosts answer over TLS. gate lets only requests pass
+// whose Host is one of ours. There is no HSTS: senders ignore it, and a browser
+// that remembered it would bind a tenant to us after they had moved the name
+// elsewhere.
+func (s *Server) policyHosts(gate func(http.Handler) http.Handler) http.Handler {
 	r := chi.NewRouter()
-	r.Use(bodyless, s.tenantOnly)
+	r.Use(bodyless, gate)
 	getHead(r, mtasts.PolicyPath, s.servePolicy)
 	getHead(r, probePath, s.serveProbe)
 	getHead(r, "/", s.servePolicyHostPage)
 	r.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == mtasts.PolicyPath {
-			s.noteRequest(r, http.StatusMethodNotAllowed, "method "+clip(r.Method))
+			s.noteRequest(r, requestHost(r), http.StatusMethodNotAllowed, "method "+clip(r.Method))
 		}
 		readOnly(w, r)
 	})
 	r.NotFound(func(w http.ResponseWriter, _ *http.Request) {
 		refuse(w, http.StatusNotFound, "There is nothing here. The policy is at "+mtasts.PolicyPath)
 	})
-	return s.metrics.counted("https", r)
+	return r
 }
 
 func getHead(r chi.Router, pattern string, h http.HandlerFunc) {
@@ -56,7 +62,7 @@ func (s *Server) tenantOnly(next http.Handler) http.Handler {
 		case sni == "" || !s.known(sni):
 			refuse(w, http.StatusMisdirectedRequest, "This host is not served here.")
 		case host != sni:
-			s.noteRequest(r, http.StatusMisdirectedRequest, fmt.Sprintf("the request was for host %q", clip(r.Host)))
+			s.noteRequest(r, sni, http.StatusMisdirectedRequest, fmt.Sprintf("the request was for host %q", clip(r.Host)))
 			refuse(w, http.StatusMisdirectedRequest, "The request is for another host than the TLS connection.")
 		default:
 			next.ServeHTTP(w, r)
@@ -68,13 +74,14 @@ func (s *Server) tenantOnly(next http.Handler) http.Handler {
 // a policy is 404: senders take anything but 200 for a failed fetch and keep to
 // what they have cached.
 func (s *Server) servePolicy(w http.ResponseWriter, r *http.Request) {
-	p := s.cfg.Policies.get(serverName(r))
+	host := requestHost(r)
+	p := s.cfg.Policies.get(host)
 	if p == nil {
-		s.noteRequest(r, http.StatusNotFound, "no policy yet")
-		refuse(w, http.StatusNotFound, "There is no policy for "+policyDomain(serverName(r))+" yet.")
+		s.noteRequest(r, host, http.StatusNotFound, "no policy yet")
+		refuse(w, http.StatusNotFound, "There is no policy for "+policyDomain(host)+" yet.")
 		return
 	}
-	s.noteRequest(r, http.StatusOK, "")
+	s.noteRequest(r, host, http.StatusOK, "")
 	h := w.Header()
 	h["Content-Type"] = s.textPlain
 	h["Content-Length"] = p.length
@@ -86,7 +93,7 @@ func (s *Server) servePolicy(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) servePolicyHostPage(w http.ResponseWriter, r *http.Request) {
-	host := serverName(r)
+	host := requestHost(r)
 	writePage(s, w, http.StatusOK, s.templates.PolicyHost, templates.PolicyHostPage{
 		Domain: policyDomain(host), Host: host, PolicyPath: mtasts.PolicyPath, HasPolicy: s.cfg.Policies.get(host) != nil,
 	})
@@ -129,16 +136,15 @@ func serverName(r *http.Request) string {
 	return strings.ToLower(r.TLS.ServerName)
 }
 
-// noteRequest counts a request at the policy host of the TLS connection, which
-// must be known.
-func (s *Server) noteRequest(r *http.Request, status int, reason string) {
+// noteRequest counts a request at a policy host, which must be known.
+func (s *Server) noteRequest(r *http.Request, host string, status int, reason string) {
 	if s.cfg.OwnAgent != "" && r.UserAgent() == s.cfg.OwnAgent {
 		return // we look every hour; senders would be lost among that
 	}
 	if status == http.StatusOK {
 		s.metrics.policies.Inc()
 	}
-	s.fetches.request(serverName(r), FetchEvent{
+	s.fetches.request(host, FetchEvent{
 		Time: s.now(), Remote: r.RemoteAddr, UserAgent: clip(r.UserAgent()),
 		Protocol: protocol(r), Status: status, Reason: reason,
 	})
@@ -147,6 +153,8 @@ func (s *Server) noteRequest(r *http.Request, status int, reason string) {
 // protocol names the HTTP and TLS versions of a request.
 func protocol(r *http.Request) string {
 	switch {
+	case r.TLS == nil:
+		return "by a proxy" // which knows the client's
 	case r.TLS.Version == tls.VersionTLS13 && r.ProtoMajor == 2:
 		return "h2, TLS 1.3"
 	case r.TLS.Version == tls.VersionTLS13:

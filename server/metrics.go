@@ -18,6 +18,7 @@ type metrics struct {
 	handshakes  *prometheus.CounterVec // known
 	connections *prometheus.GaugeVec   // listener
 	evictions   *prometheus.CounterVec // listener
+	headerless  *prometheus.CounterVec // listener
 
 	policies         prometheus.Counter
 	failed, scanners prometheus.Counter // handshakes{true}, {false}
@@ -37,12 +38,15 @@ func newMetrics(reg *prometheus.Registry) (*metrics, error) {
 		evictions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "stshost_connections_evicted_total", Help: "Idle connections closed to make room at the connection limit, by listener.",
 		}, []string{"listener"}),
+		headerless: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "stshost_proxy_protocol_refused_total", Help: "Connections of listed balancers closed because no valid PROXY protocol header came first, by listener.",
+		}, []string{"listener"}),
 		policies: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "stshost_policies_served_total", Help: "Requests answered with a policy, our own looks left out.",
 		}),
 	}
 	m.failed, m.scanners = m.handshakes.WithLabelValues("true"), m.handshakes.WithLabelValues("false")
-	for _, c := range []prometheus.Collector{m.policies, m.requests, m.handshakes, m.connections, m.evictions} {
+	for _, c := range []prometheus.Collector{m.policies, m.requests, m.handshakes, m.connections, m.evictions, m.headerless} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}

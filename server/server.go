@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -41,6 +42,13 @@ type Config struct {
 	// open at once; at the limit the one that has idled longest is closed for a
 	// new one. 0: 10000.
 	MaxConnections int
+	// ProxyProtocol lists the balancers whose connections to HTTPS and HTTP must
+	// begin with a PROXY protocol header, version 1 or 2, and are closed without.
+	// From elsewhere such a header is not believed. Empty: there are none.
+	ProxyProtocol []netip.Prefix
+	// TrustedProxies lists the reverse proxies that ServeProxied answers, and whose
+	// X-Forwarded-… and Forwarded headers it believes. Empty: nobody is answered.
+	TrustedProxies []netip.Prefix
 	// HTTPSPort is where redirects from plain HTTP lead. 0: 443.
 	HTTPSPort int
 	// Registry takes the metrics of this server and is what /metrics shows.
@@ -64,7 +72,11 @@ type Server struct {
 	metrics   *metrics
 	fetches   *fetchLog
 	templates *templates.Set
-	csp       string
+
+	// What strangers can bring about is logged once in a while.
+	headerless, untrusted, unmarked sparse
+
+	csp string
 
 	// Header values of every policy response, made once. Never changed.
 	textPlain, noCache, nosniff []string
@@ -133,16 +145,32 @@ func (s *Server) ServeHTTPS(ctx context.Context, ln net.Listener) error {
 	config := s.tlsConfig()
 	srv := s.publicServer("https", s.httpsHandler())
 	srv.TLSConfig = config.Clone() // tells http.Server that h2 may come
-	tl := newTLSListener(limit, config, s.handshakeFailed)
-	defer tl.wait()
-	return s.run(ctx, srv, tl, limit)
+	ready := newReadyListener(limit, func(ctx context.Context, c *conn) net.Conn {
+		if !s.readHeader(ctx, c, "https") {
+			return nil
+		}
+		return s.handshake(ctx, c, config)
+	})
+	defer ready.wait()
+	return s.run(ctx, srv, ready, limit)
 }
 
 // ServeHTTP serves challenges, the token and redirects on ln. It ends as
 // ServeHTTPS does.
 func (s *Server) ServeHTTP(ctx context.Context, ln net.Listener) error {
 	limit := s.limited(ln, "http")
-	return s.run(ctx, s.publicServer("http", s.plainHandler()), limit, limit)
+	srv := s.publicServer("http", s.plainHandler())
+	if limit.balancer == nil {
+		return s.run(ctx, srv, limit, limit)
+	}
+	ready := newReadyListener(limit, func(ctx context.Context, c *conn) net.Conn {
+		if !s.readHeader(ctx, c, "http") {
+			return nil
+		}
+		return c
+	})
+	defer ready.wait()
+	return s.run(ctx, srv, ready, limit)
 }
 
 // ServeAdmin serves the API, status pages, health and metrics on ln, which is a
@@ -177,7 +205,11 @@ func (s *Server) ServeAdmin(ctx context.Context, ln net.Listener) error {
 
 func (s *Server) limited(ln net.Listener, name string) *connLimit {
 	open, evicted := s.metrics.connections.WithLabelValues(name), s.metrics.evictions.WithLabelValues(name)
-	return newConnLimit(ln, s.cfg.MaxConnections, func(delta int) { open.Add(float64(delta)) }, evicted.Inc)
+	limit := newConnLimit(ln, s.cfg.MaxConnections, func(delta int) { open.Add(float64(delta)) }, evicted.Inc)
+	if (name == "https" || name == "http") && len(s.cfg.ProxyProtocol) > 0 {
+		limit.balancer = func(peer net.Addr) bool { return peer != nil && trusted(s.cfg.ProxyProtocol, addrOf(peer.String())) }
+	}
+	return limit
 }
 
 // publicServer has the limits of a port that anybody can reach: everything it
