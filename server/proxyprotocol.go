@@ -63,7 +63,7 @@ func headerReason(err error) string {
 func (c *conn) readHeader(ctx context.Context) (silent bool, err error) {
 	defer context.AfterFunc(ctx, func() { c.Close() })()
 	if err := c.Conn.SetReadDeadline(time.Now().Add(headerTimeout)); err != nil {
-		return false, err
+		return true, err
 	}
 	in := bufio.NewReaderSize(c.Conn, headerBuffer)
 	if _, err := in.Peek(1); err != nil {
