@@ -2,8 +2,6 @@ package stshost_test
 
 // The dependencies of what is being built, pinned before their first use.
 import (
-	_ "github.com/coreos/go-systemd/v22/activation"
-	_ "github.com/coreos/go-systemd/v22/daemon"
 	_ "github.com/libdns/desec"
 	_ "github.com/libdns/hetzner/v2"
 	_ "github.com/libdns/ionos"

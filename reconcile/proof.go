@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"strings"
@@ -45,12 +46,33 @@ func (t *task) fetchBack(ctx context.Context, body []byte) (proof string, err er
 		return "", err
 	}
 	proof, err = judge(fetches, body)
+	if err != nil && t.proxy {
+		return "", &blocked{err: fmt.Errorf("a sender cannot fetch the policy from %s: %w", host, err), remedy: proxyRemedy(host, err)}
+	}
 	if err != nil {
 		return "", &blocked{
 			err:    fmt.Errorf("a sender cannot fetch the policy from %s: %w", host, err),
 			remedy: fmt.Sprintf("let every A and AAAA record of %s lead to this server on port 443, with nothing in between that changes or redirects it; %s", host, viaHint)}
 	}
 	return proof, nil
+}
+
+// proxyRemedy says what to look at in the reverse proxy that ends TLS for host.
+func proxyRemedy(host string, err error) string {
+	if tlsFailed(err) {
+		return fmt.Sprintf("the reverse proxy in front of stshost needs a certificate for %s that senders trust; "+
+			"stshost orders none while https in [listen] is off", host)
+	}
+	return fmt.Sprintf("let every A and AAAA record of %s lead to the reverse proxy, and have that pass requests for it on to stshost unchanged, "+
+		"with Host and X-Forwarded-Proto: https; %s", host, viaHint)
+}
+
+// tlsFailed reports whether err comes from a TLS handshake.
+func tlsFailed(err error) bool {
+	var cert *tls.CertificateVerificationError
+	var rec tls.RecordHeaderError
+	// An alert of the peer has a type of crypto/tls's own.
+	return errors.As(err, &cert) || errors.As(err, &rec) || strings.Contains(err.Error(), "tls: ")
 }
 
 // errOtherBody is what a fetch finds when something else answers, or a cache

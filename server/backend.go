@@ -42,6 +42,7 @@ type DomainStatus struct {
 	Body       string `json:"policy,omitempty" doc:"The policy served, as its bytes are"`
 	Proof      string `json:"proof,omitempty" doc:"How the policy was last fetched back"`
 
+	CertificateExternal bool      `json:"certificate_external,omitempty" doc:"Whether a reverse proxy has the certificate, and this server knows nothing of it"`
 	CertificateNotAfter time.Time `json:"certificate_not_after,omitzero" doc:"Expiry of the certificate of the policy host"`
 	CertificateProblem  string    `json:"certificate_problem,omitempty" doc:"Why the last attempt at a certificate failed, in the CA's words where it gave any"`
 	CertificateNextTry  time.Time `json:"certificate_next_try,omitzero" doc:"When the certificate is tried again or renewed"`

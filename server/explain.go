@@ -90,6 +90,14 @@ func explainStep(d DomainStatus) Explanation {
 		}
 		return e
 	case state.Serving:
+		if d.CertificateExternal {
+			return Explanation{
+				Summary:  "This policy is served to the reverse proxy, and has not been fetched back yet as a sender would fetch it; it is not announced before.",
+				Blocking: "the proof is still to come",
+				Remedy: fmt.Sprintf("see that %s leads to the reverse proxy, that it has a certificate for %s, and passes requests on with Host and X-Forwarded-Proto: https",
+					mtasts.PolicyURL(d.Domain), host),
+			}
+		}
 		return Explanation{
 			Summary:  "This policy is served, and has not been fetched back yet as a sender would fetch it; it is not announced before.",
 			Blocking: "the proof is still to come",

@@ -85,7 +85,7 @@ func (s *Server) statusPage(w http.ResponseWriter, r *http.Request) {
 func (s *Server) row(d DomainStatus) templates.DomainRow {
 	row := templates.DomainRow{
 		Domain: d.Domain, Path: "/domains/" + url.PathEscape(d.Domain), Step: stepText(d.Step), Tone: tone(d),
-		Mode: d.Mode, ID: d.ID, Certificate: s.stamp(d.CertificateNotAfter), Error: d.Trouble(),
+		Mode: d.Mode, ID: d.ID, Certificate: s.certificate(d), Error: d.Trouble(),
 	}
 	if !d.InConfig {
 		row.Note = "no longer in the configuration"
@@ -120,7 +120,7 @@ func (s *Server) domainPage(w http.ResponseWriter, r *http.Request) {
 		Domain: d.Domain, Host: d.Host, Step: stepText(d.Step), Tone: tone(d), Since: s.stamp(d.Since),
 		Summary: e.Summary, Blocking: e.Blocking, Remedy: e.Remedy,
 		Mode: d.Mode, ModeSource: d.ModeSource, MaxAge: span(time.Duration(d.MaxAge) * time.Second), ID: d.ID, Proof: d.Proof,
-		Certificate: s.stamp(d.CertificateNotAfter), CertificateTry: s.stamp(d.CertificateNextTry),
+		Certificate: s.certificate(d), CertificateTry: s.stamp(d.CertificateNextTry),
 		LastRun: s.stamp(d.LastRun), NextRun: s.stamp(d.NextRun), DNSAccount: d.DNSAccount,
 		Policy: d.Body, PolicyURL: mtasts.PolicyURL(name),
 		Served: f.Served, Refused: f.Refused, FailedHandshakes: f.FailedHandshakes,
@@ -149,6 +149,14 @@ func (s *Server) problemPage(w http.ResponseWriter, r *http.Request, err error) 
 
 func (s *Server) notFoundPage(w http.ResponseWriter) {
 	writePage(s, w, http.StatusNotFound, s.templates.Problem, templates.ProblemPage{Title: "Not found", Detail: "There is no such page."})
+}
+
+// certificate says until when a domain's certificate is valid.
+func (s *Server) certificate(d DomainStatus) templates.Stamp {
+	if d.CertificateExternal {
+		return templates.Stamp{Text: "the proxy's"}
+	}
+	return s.stamp(d.CertificateNotAfter)
 }
 
 // stamp makes a time readable; the zero time gives a zero Stamp.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -28,7 +29,7 @@ func newOffline(ctx context.Context, cfg *config.Config) (_ *offline, err error)
 	bodies := make(map[string][]byte)
 	o.facts = facts{cfg: cfg, body: func(d string) []byte { return bodies[d] }}
 	o.facts.cert = func(_ context.Context, host string) (state.CertStatus, error) {
-		return state.CertStatus{Host: host}, nil
+		return state.CertStatus{Host: host, External: cfg.Listen.ProxyTLS()}, nil
 	}
 	o.store, err = store.OpenReadOnly(ctx, cfg.Store.Path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -78,12 +79,14 @@ func (o *offline) read(ctx context.Context, rows map[string]state.Domain, bodies
 		return err
 	}
 	issuer, err := acme.NewIssuer(acme.IssuerConfig{
-		Store: o.store, Certificates: certs, Directory: o.facts.cfg.ACME.Directory,
+		Store: o.store, Certificates: certs, Directory: cmp.Or(o.facts.cfg.ACME.Directory, noCA),
 	})
 	if err != nil {
 		return err
 	}
-	o.facts.cert = issuer.Status
+	if !o.facts.cfg.Listen.ProxyTLS() {
+		o.facts.cert = issuer.Status
+	}
 	return nil
 }
 

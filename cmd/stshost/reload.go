@@ -18,6 +18,7 @@ import (
 func (s *service) Reload(ctx context.Context) (server.ReloadResult, error) {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
+	defer s.tellReload()()
 	old := s.config()
 	next, err := loadConfig(old.File)
 	if err != nil {

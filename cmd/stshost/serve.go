@@ -36,7 +36,11 @@ config again.`,
 			ctx := cmd.Context()
 			hup, stop := hangups()
 			defer stop()
-			s, err := newService(ctx, cfg, log, environment{})
+			manager, err := newManager()
+			if err != nil {
+				return err
+			}
+			s, err := newService(ctx, cfg, log, environment{manager: manager})
 			if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 				return nil // told to stop before all was up
 			}
@@ -44,7 +48,7 @@ config again.`,
 				return err
 			}
 			log.Info("serving", "version", version(), "domains", len(cfg.Domains),
-				"https", cfg.Listen.HTTPS, "http", cfg.Listen.HTTP, "admin", cfg.Listen.Admin)
+				"https", cfg.Listen.HTTPS, "http", cfg.Listen.HTTP, "proxied", cfg.Listen.Proxied, "admin", cfg.Listen.Admin)
 			started := time.Now()
 			err = s.run(ctx, hup)
 			if err == nil {

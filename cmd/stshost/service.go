@@ -1,10 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"sync"
@@ -35,7 +35,7 @@ type service struct {
 	reconciler *reconcile.Reconciler
 	server     *server.Server
 
-	https, http, admin net.Listener
+	listeners
 
 	started *config.Config // what is read at the start only comes from here
 
@@ -52,6 +52,7 @@ type environment struct {
 	// certStore stands between TLS handshakes and the store, to see what they
 	// cost it; nil: nothing does.
 	certStore func(acme.CertificateStore) acme.CertificateStore
+	manager   manager
 }
 
 // newService opens the store and the listeners and wires the parts. After an
@@ -115,6 +116,8 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, env e
 		Backend:        s,
 		Logger:         log,
 		MaxConnections: cfg.Listen.MaxConnections,
+		ProxyProtocol:  cfg.Listen.ProxyProtocol,
+		TrustedProxies: cfg.Listen.TrustedProxies,
 		HTTPSPort:      cfg.Net.HTTPSPort,
 		Registry:       newRegistry(s.issuer, s.reconciler),
 		Now:            env.now,
@@ -146,7 +149,7 @@ func (s *service) wireACME(cfg *config.Config) error {
 	s.issuer, err = acme.NewIssuer(acme.IssuerConfig{
 		Store:           s.store,
 		Certificates:    s.certs,
-		Directory:       cfg.ACME.Directory,
+		Directory:       cmp.Or(cfg.ACME.Directory, noCA),
 		Email:           cfg.ACME.Email,
 		UserAgent:       "stshost/" + version(),
 		HTTPClient:      directoryClient(roots),
@@ -165,23 +168,18 @@ func (s *service) wireACME(cfg *config.Config) error {
 func (s *service) run(ctx context.Context, hup <-chan os.Signal) error {
 	defer s.close()
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return s.server.ServeHTTPS(ctx, s.https) })
-	if s.http != nil {
-		g.Go(func() error { return s.server.ServeHTTP(ctx, s.http) })
+	s.serveAll(ctx, g)
+	if !s.started.Listen.ProxyTLS() {
+		g.Go(func() error { return s.issuer.Run(ctx) })
 	}
-	g.Go(func() error { return s.server.ServeAdmin(ctx, s.admin) })
-	g.Go(func() error { return s.issuer.Run(ctx) })
 	g.Go(func() error { return s.reconciler.Run(ctx) })
 	g.Go(func() error { return s.reloadOn(ctx, hup) })
+	g.Go(func() error { return s.keepInformed(ctx) })
 	return g.Wait()
 }
 
 func (s *service) close() {
-	for _, ln := range []net.Listener{s.https, s.http, s.admin} {
-		if ln != nil {
-			ln.Close()
-		}
-	}
+	s.listeners.close()
 	if s.store != nil {
 		if err := s.store.Close(); err != nil {
 			s.log.Error("closing the store", "error", err)

@@ -104,7 +104,7 @@ func printDomains(w io.Writer, all []server.DomainStatus) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "DOMAIN\tMODE\tSTATE\tID\tCERTIFICATE UNTIL\tNEWS")
 	for _, d := range all {
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", d.Domain, dash(d.Mode), dash(stateOf(d)), dash(d.ID), day(d.CertificateNotAfter), news(d))
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", d.Domain, dash(d.Mode), dash(stateOf(d)), dash(d.ID), certificate(d), news(d))
 	}
 	return tw.Flush()
 }
@@ -119,6 +119,17 @@ func stateOf(d server.DomainStatus) string {
 		}
 	}
 	return string(d.Step)
+}
+
+// proxysCertificate stands for a certificate that a reverse proxy has.
+const proxysCertificate = "the proxy's"
+
+// certificate says in a table until when the certificate is valid.
+func certificate(d server.DomainStatus) string {
+	if d.CertificateExternal {
+		return proxysCertificate
+	}
+	return day(d.CertificateNotAfter)
 }
 
 // news is the one thing to know about a domain in a table.
@@ -144,6 +155,9 @@ func printDomain(w io.Writer, d server.DomainStatus) error {
 		row("max_age", duration(time.Duration(d.MaxAge)*time.Second))
 	}
 	row("id", d.ID)
+	if d.CertificateExternal {
+		row("certificate", proxysCertificate)
+	}
 	row("certificate until", stamp(d.CertificateNotAfter))
 	row("certificate problem", d.CertificateProblem)
 	row("proof", d.Proof)

@@ -37,7 +37,7 @@ func (f facts) status(ctx context.Context, s reconcile.Snapshot) (server.DomainS
 		Step: s.State.Step, Since: s.State.Since,
 		Mode: string(s.State.Mode), ModeSource: "managed",
 		ID: s.State.ID, Proof: s.State.Proof,
-		CertificateNotAfter: cert.NotAfter, CertificateProblem: cert.Problem, CertificateNextTry: cert.NextTry,
+		CertificateExternal: cert.External, CertificateNotAfter: cert.NotAfter, CertificateProblem: cert.Problem, CertificateNextTry: cert.NextTry,
 		LastError: s.State.LastError, Remedy: s.State.Remedy, Attempts: s.State.Attempts,
 		LastRun: s.State.LastRun, NextRun: s.State.NextRun,
 		InConfig: !s.Orphan,
@@ -84,7 +84,10 @@ func (f facts) records(s reconcile.Snapshot) []server.DNSRecord {
 	r := f.cfg.Records
 	ttl := int64(r.TTL.Seconds())
 	host := mtasts.PolicyHost(s.State.Name)
-	const leads = "leads senders and the CA to this server"
+	leads := "leads senders and the CA to this server"
+	if f.cfg.Listen.ProxyTLS() {
+		leads = "leads senders to the reverse proxy in front of this server, which has the certificate"
+	}
 	var all []server.DNSRecord
 	for _, a := range r.Addresses {
 		typ := "A"

@@ -107,6 +107,7 @@ type CertJob struct {
 // CertStatus is what can be said of a host's certificate.
 type CertStatus struct {
 	Host      string
+	External  bool      // a reverse proxy has it, and nothing else can be said of it
 	NotBefore time.Time // zero without a certificate
 	NotAfter  time.Time
 	Pending   bool      // a job waits or runs for a first certificate or a replacement that failed before
