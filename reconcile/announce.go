@@ -58,6 +58,7 @@ func (t *task) push(ctx context.Context, txt string, seen view) error {
 	switch t.row.Step {
 	case state.Confirmed:
 		t.repairs.Add(1)
+		t.tellRepaired(seen.wrong)
 		t.log.Warn("the record had drifted and was pushed again", "domain", t.wanted.Domain, "id", t.row.ID, "reason", seen.wrong)
 	case state.Proven:
 		if err := t.enter(ctx, state.Announced); err != nil {

@@ -77,18 +77,26 @@ func (r *Reconciler) setWanted(wanted []Wanted, rows map[string]state.Domain) (c
 			d = &domain{name: w.Domain, wanted: w, row: row, index: -1}
 			r.domains[w.Domain] = d
 			c.Added = append(c.Added, w.Domain)
+			if !ok || r.listed {
+				r.tellAdded(d)
+			}
 			r.schedule(d, now)
 		case d.orphan:
 			d.orphan, d.wanted = false, w
 			c.Added = append(c.Added, w.Domain)
+			if r.listed { // else it was there before the start, as far as is known
+				r.tellAdded(d)
+			}
 			if d.running {
 				d.again = true // the run under way began before it left the config
 			} else {
 				r.schedule(d, r.firstLook(d, now))
 			}
 		case !d.wanted.equal(w):
+			old := d.wanted
 			d.wanted = w
 			c.Changed = append(c.Changed, w.Domain)
+			r.tellChanged(d, old)
 			r.wake(d)
 		default:
 			d.wanted = w // only Source can differ
@@ -99,6 +107,7 @@ func (r *Reconciler) setWanted(wanted []Wanted, rows map[string]state.Domain) (c
 			continue
 		}
 		c.Removed = append(c.Removed, name)
+		r.tellLeft(d)
 		r.unschedule(d)
 		d.orphan, d.again = true, false
 		if d.cancel != nil {
@@ -108,6 +117,7 @@ func (r *Reconciler) setWanted(wanted []Wanted, rows map[string]state.Domain) (c
 			gone = append(gone, name)
 		}
 	}
+	r.listed = true
 	r.setHosts()
 	return c, gone
 }

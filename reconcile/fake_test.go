@@ -56,6 +56,7 @@ type lab struct {
 	slow      time.Duration  // a fetch of the policy takes this long
 	fetching  map[string]int // fetches under way, by domain
 	faults    []string       // broken invariants
+	events    []state.Event  // told so far, by any process
 }
 
 // push is one change of the announcement, with what was served at that moment.
@@ -410,7 +411,7 @@ func (l *lab) start(t *testing.T, wanted ...Wanted) *process {
 	r, err := New(t.Context(), Config{
 		Journal: l, Certificates: labCerts{l}, Publisher: l, World: l, DNS: l,
 		Probe: func(string) (string, string) { return "/probe", "token" },
-		HTTP:  true, Hairpin: l.hairpin, Interval: time.Hour, Workers: 2,
+		HTTP:  true, Hairpin: l.hairpin, Interval: time.Hour, Workers: 2, Event: l.event,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -36,6 +36,20 @@ func TestKilledAtEveryStep(t *testing.T) {
 				}
 				ids[push.body] = push.txt
 			}
+			told := map[string]int{}
+			for _, e := range l.events {
+				if e.Kind == state.KindDomainStep || e.Kind == state.KindPolicyServed {
+					told[e.Evidence["step"]+" "+e.Evidence["sha256"]]++
+				}
+			}
+			for step, n := range told {
+				if n != 1 {
+					t.Errorf("kill before call %d: %q was told %d times", kill, step, n)
+				}
+			}
+			if last := l.rows[example]; told["confirmed "+last.BodySHA256] == 0 {
+				t.Errorf("kill before call %d: told of %v", kill, told)
+			}
 			for _, fault := range l.faults {
 				t.Errorf("kill before call %d: %s", kill, fault)
 			}

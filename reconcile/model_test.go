@@ -142,7 +142,7 @@ func (m *model) up(t *rapid.T) {
 	r, err := New(context.Background(), Config{
 		Journal: w, Certificates: modelCerts{w}, Publisher: w, World: w, DNS: w,
 		Probe: func(string) (string, string) { return "/probe", "token" },
-		HTTP:  true, Interval: time.Hour, Workers: 2,
+		HTTP:  true, Interval: time.Hour, Workers: 2, Event: w.event,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -451,6 +451,26 @@ func announcements(txts []string) []string {
 	return slices.DeleteFunc(slices.Clone(txts), func(txt string) bool { return !mtasts.IsRecord(txt) })
 }
 
+// event wants what is told of a step to be in the journal.
+func (w *modelWorld) event(e state.Event) {
+	w.lab.event(e)
+	w.lab.mu.Lock()
+	row := w.rows[e.Domain]
+	dead := w.dead
+	w.lab.mu.Unlock()
+	if dead {
+		return
+	}
+	w.watch.Lock()
+	defer w.watch.Unlock()
+	switch e.Kind {
+	case state.KindDomainStep, state.KindPolicyServed, state.KindRecordRepaired:
+		if e.Evidence["step"] != string(row.Step) || e.Evidence["sha256"] != row.BodySHA256 || e.Evidence["id"] != row.ID {
+			w.fault(e.Domain, "told of something that is not in the journal", e, row)
+		}
+	}
+}
+
 func (w *modelWorld) isDead() bool {
 	w.lab.mu.Lock()
 	defer w.lab.mu.Unlock()

@@ -30,6 +30,7 @@ func (t *task) prove(ctx context.Context, body []byte) error {
 		return cmp.Or(err, saveErr)
 	}
 	if reached {
+		t.tellStep()
 		t.log.Info("policy fetched back as a sender would", "domain", t.wanted.Domain, "step", next.Step, "proof", proof)
 	}
 	return err

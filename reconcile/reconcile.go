@@ -122,6 +122,10 @@ type Config struct {
 	// machine cannot reach its own public address.
 	Hairpin bool
 
+	// Event takes what happened. It is called with the locks of the Reconciler
+	// held: it returns at once and does not call back. nil discards.
+	Event func(state.Event)
+
 	Interval time.Duration // between two looks at a domain that is confirmed; 0: 1 h
 	Workers  int           // domains worked on at a time; 0: 8
 	Now      func() time.Time
@@ -138,6 +142,7 @@ type Reconciler struct {
 
 	mu      sync.Mutex
 	domains map[string]*domain
+	listed  bool // SetDomains was called before
 	queue   dueQueue
 	kick    chan struct{} // the queue's head may have changed
 }
@@ -168,6 +173,9 @@ func New(ctx context.Context, cfg Config) (*Reconciler, error) {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Event == nil {
+		cfg.Event = func(state.Event) {}
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

@@ -149,15 +149,20 @@ func (t *task) serve(ctx context.Context, policy mtasts.Policy, body []byte) err
 	if err := t.cfg.Journal.ServeBody(ctx, next, b, now); err != nil {
 		return err
 	}
+	before := t.row
 	t.commit(next)
 	t.cfg.Publisher.Set(t.wanted.Domain, body)
+	t.tellServed(before, policy)
 	t.log.Info("policy served", "domain", t.wanted.Domain, "step", next.Step, "mode", policy.Mode)
 	if t.unseen != nil {
 		t.log.Warn("a record announced a policy that could not be fetched, so the domain starts in testing", "domain", t.wanted.Domain,
-			"reason", t.unseen, "remedy", `if it was in enforce, set mode = "enforce" for it in the config`)
+			"reason", t.unseen, "remedy", unseenRemedy)
 	}
 	return nil
 }
+
+// unseenRemedy helps where the mode of an announced policy could not be known.
+const unseenRemedy = `if it was in enforce, set mode = "enforce" for it in the config`
 
 // enter journals that the domain has reached step, if that is news. For one
 // body a domain goes forward only: what goes wrong later is an error at the
@@ -168,7 +173,11 @@ func (t *task) enter(ctx context.Context, step state.Step) error {
 	}
 	next := t.row
 	next.Step, next.Since = step, t.cfg.Now()
-	return t.save(ctx, next)
+	if err := t.save(ctx, next); err != nil {
+		return err
+	}
+	t.tellStep()
+	return nil
 }
 
 // save journals next and makes it what the status shows.
@@ -208,9 +217,11 @@ func (t *task) conclude(ctx context.Context, err error) {
 			t.log.Error("cannot write the journal; what is served goes on being served", "domain", next.Name, "error", err)
 		}
 		t.row = next
+		t.tellOutcome(before)
 		return
 	}
 	t.row = next
+	t.tellOutcome(before)
 	switch waits := err != nil && next.Attempts == 0; {
 	case next.LastError == before.LastError: // said before
 	case err == nil && before.Attempts > 0:
