@@ -34,6 +34,7 @@ var mayImport = map[string][]string{
 	"check":     {"mtasts", "internal/state", "internal/resolver"},
 	"server":    {"mtasts", "templates", "internal/state"},
 	"reconcile": {"mtasts", "internal/state"},
+	"notify":    {"internal/state"},
 }
 
 func TestImportDirection(t *testing.T) {

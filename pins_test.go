@@ -9,5 +9,4 @@ import (
 	_ "github.com/libdns/ovh"
 	_ "github.com/libdns/route53"
 	_ "github.com/mholt/acmez/v3/acme"
-	_ "github.com/nicholas-fedor/shoutrrr"
 )

@@ -120,6 +120,11 @@ func sqliteStatements() *statements {
 		countDomains:      `SELECT count(*), coalesce(max(last_run), 0) FROM domains`,
 		countCertificates: `SELECT count(*) FROM certificates`,
 
+		notifyState: `SELECT data FROM notify_state WHERE target = ?`,
+		putNotifyState: `
+			INSERT INTO notify_state (target, data) VALUES (?, ?)
+			ON CONFLICT (target) DO UPDATE SET data = excluded.data`,
+
 		secret:    `SELECT value FROM secrets WHERE name = ?`,
 		addSecret: `INSERT INTO secrets (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING`,
 	}

@@ -51,6 +51,10 @@ type statements struct {
 	countDomains      string // number, latest last_run or 0
 	countCertificates string
 
+	// notify.go
+	notifyState    string // target
+	putNotifyState string // target, data
+
 	// secrets.go
 	secret    string // name
 	addSecret string // name, value; keeps one that exists

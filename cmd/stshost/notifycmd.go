@@ -1,0 +1,98 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stshost/stshost/config"
+	"github.com/stshost/stshost/internal/state"
+	"github.com/stshost/stshost/notify"
+)
+
+// targets are those of cfg that are told what happens, as package notify takes
+// them, by name.
+func targets(cfg *config.Config) []notify.Target {
+	all := make([]notify.Target, 0, len(cfg.Notify))
+	for _, name := range slices.Sorted(maps.Keys(cfg.Notify)) {
+		c := cfg.Notify[name]
+		all = append(all, notify.Target{
+			Name: name, URL: c.URL, Min: state.Severity(c.Min),
+			QuietFrom: c.QuietFrom, QuietTo: c.QuietTo, Location: c.Location, Repeat: c.Repeat,
+		})
+	}
+	return all
+}
+
+func notifyCommand(o *options) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "notify",
+		Short: "Try the notifications of the config",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(&cobra.Command{
+		Use:   "test [NAME]",
+		Short: "Send a test message to each [notify.NAME], or to one",
+		Long: `Test sends a message to each [notify.NAME] of the config, or to the one named, and
+says whether the service took it. It asks no running server, and quiet hours do
+not hold it back.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: action(func(cmd *cobra.Command, args []string) error {
+			cfg, err := loadConfig(o.config)
+			if err != nil {
+				return err
+			}
+			server, err := os.Hostname()
+			if err != nil {
+				return fmt.Errorf("the name of this machine: %w", err)
+			}
+			name := ""
+			if len(args) == 1 {
+				name = args[0]
+			}
+			return testTargets(cmd, o, targets(cfg), name, server)
+		}),
+	})
+	return cmd
+}
+
+// testAnswer is how a test went, as JSON.
+type testAnswer struct {
+	Target string `json:"target"`
+	Error  string `json:"error,omitempty"`
+}
+
+func testTargets(cmd *cobra.Command, o *options, all []notify.Target, name, server string) error {
+	answers := []testAnswer{}
+	failed := false
+	err := notify.Test(cmd.Context(), all, name, server, func(target string, err error) {
+		a := testAnswer{Target: target}
+		if err != nil {
+			a.Error, failed = err.Error(), true
+		}
+		answers = append(answers, a)
+		switch {
+		case o.json:
+		case err != nil:
+			fmt.Fprintf(cmd.OutOrStdout(), "%s: not sent: %v\n", target, err)
+		default:
+			fmt.Fprintf(cmd.OutOrStdout(), "%s: done\n", target)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if o.json {
+		if err := printJSON(cmd.OutOrStdout(), answers); err != nil {
+			return err
+		}
+	}
+	if failed {
+		return exitError(1)
+	}
+	return nil
+}
