@@ -61,7 +61,11 @@ func TestEveryOlderVersionIsUpgraded(t *testing.T) {
 	if newest < 3 {
 		t.Fatalf("the newest version is %d", newest)
 	}
-	for version := range newest + 1 {
+	versions := []int64{0}
+	for _, source := range sources {
+		versions = append(versions, source.Version)
+	}
+	for _, version := range versions {
 		t.Run(fmt.Sprint(version), func(t *testing.T) {
 			path := newPath(t)
 			makeVersion(t, path, version)
