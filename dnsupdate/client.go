@@ -19,6 +19,8 @@ type client interface {
 	// write carries out an edit that is not empty. It is atomic where the
 	// provider can do that. After an error the state is unknown.
 	write(ctx context.Context, at site, e edit) error
+	// pacing is what holds requests back.
+	pacing() *rate.Limiter
 }
 
 // site is the place of a record set. Both names are lower-case and end in a dot.

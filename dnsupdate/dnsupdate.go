@@ -67,6 +67,7 @@ type account struct {
 	Account
 	client  client
 	secrets redactor
+	counters
 }
 
 // defaultTTL is used where a Target gives none.
@@ -212,6 +213,15 @@ func (u *Updater) change(ctx context.Context, target state.Target, want string) 
 	if err != nil {
 		return err
 	}
+	a.pushes.Add(1)
+	err = u.changeWith(ctx, a, target, want)
+	if err != nil {
+		a.failures.Add(1)
+	}
+	return err
+}
+
+func (u *Updater) changeWith(ctx context.Context, a *account, target state.Target, want string) error {
 	r, err := u.follow(ctx, target)
 	if err != nil && (r == nil || a.client == nil || ctx.Err() != nil) {
 		return err

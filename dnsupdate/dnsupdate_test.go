@@ -119,11 +119,17 @@ func TestSetAccounts(t *testing.T) {
 	if n, err := push(first); n != 1 || err != nil {
 		t.Errorf("after a refused reload: %d requests, %v", n, err)
 	}
+	if got := b.Stats()[account]; got.Pushes != 3 || got.Failures != 0 || got.TokensLeft <= 0 {
+		t.Errorf("counted %+v", got)
+	}
 	if err := b.SetAccounts(wrong); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := push(first); err == nil {
 		t.Error("the old token is still used")
+	}
+	if got := b.Stats()[account]; got.Pushes != 1 || got.Failures != 1 {
+		t.Errorf("counted %+v", got)
 	}
 	if err := b.SetAccounts(nil); err != nil {
 		t.Fatal(err)

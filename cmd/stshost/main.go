@@ -96,6 +96,7 @@ See it at work on this machine alone:  stshost demo`,
 		notifyCommand(o),
 		reloadCommand(o),
 		storeCommand(o),
+		dnsCommand(o),
 		demoCommand(o),
 		versionCommand(o),
 	)
