@@ -29,14 +29,17 @@ type account struct {
 	dir directory
 }
 
-// directory is the CA's directory as it came, and the two URLs that the
-// transport tells apart.
+// directory is the CA's directory as it came, and what of it is used here.
 type directory struct {
 	raw        []byte
 	NewOrder   string `json:"newOrder"`
 	NewAccount string `json:"newAccount"`
-	Meta       struct {
-		ExternalAccountRequired bool `json:"externalAccountRequired"`
+	// RenewalInfo is empty where the CA does not offer it (RFC 9773 §3).
+	RenewalInfo string `json:"renewalInfo"`
+	Meta        struct {
+		ExternalAccountRequired bool              `json:"externalAccountRequired"`
+		CAAIdentities           []string          `json:"caaIdentities"`
+		Profiles                map[string]string `json:"profiles"` // description by name
 	} `json:"meta"`
 }
 
@@ -64,8 +67,8 @@ func newAccounts() accounts {
 }
 
 // account returns the account, asking the store and the CA where it must.
-func (i *Issuer) account(ctx context.Context) (*account, error) {
-	a := &i.accounts
+func (c *authority) account(ctx context.Context) (*account, error) {
+	a := &c.accounts
 	select {
 	case <-a.turn:
 	case <-ctx.Done():
@@ -73,10 +76,10 @@ func (i *Issuer) account(ctx context.Context) (*account, error) {
 	}
 	defer func() { a.turn <- struct{}{} }()
 
-	if a.current != nil && i.now().Sub(a.fetched) < directoryLife {
+	if a.current != nil && c.now().Sub(a.fetched) < directoryLife {
 		return a.current, nil
 	}
-	stored, err := i.storedAccount(ctx)
+	stored, err := c.storedAccount(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -84,32 +87,36 @@ func (i *Issuer) account(ctx context.Context) (*account, error) {
 	if err != nil {
 		return nil, &storeError{fmt.Errorf("the ACME account key is damaged: %w", err)}
 	}
-	dir, err := i.fetchDirectory(ctx)
+	dir, err := c.fetchDirectory(ctx)
 	if err != nil {
 		return nil, err
 	}
+	if err := c.checkProfile(dir); err != nil {
+		return nil, err
+	}
 	if stored.KID == "" {
-		if dir.Meta.ExternalAccountRequired {
+		if dir.Meta.ExternalAccountRequired && c.EAB == nil {
 			return nil, &caError{problem: &problem{
-				Type:   "externalAccountRequired",
-				Detail: i.cfg.Directory + " wants external account binding, which stshost does not offer: choose another directory",
+				Type: "externalAccountRequired",
+				Detail: fmt.Sprintf("%s takes only accounts that are bound to one you have there: write the key identifier and the HMAC key "+
+					"that the CA gives you as eab_kid and eab_hmac in %s (RFC 8555 §7.3.4)", c.Directory, c.section),
 			}}
 		}
-		if err := i.register(ctx, key, &stored); err != nil {
+		if err := c.register(ctx, key, &stored); err != nil {
 			return nil, err
 		}
-	} else if i.cfg.Email != "" && i.cfg.Email != stored.Email {
-		i.updateContact(ctx, key, stored)
+	} else if c.Email != "" && c.Email != stored.Email {
+		c.updateContact(ctx, key, stored)
 	}
 	a.current = &account{key: key, kid: stored.KID, dir: *dir}
-	a.fetched = i.now()
+	a.fetched = c.now()
 	return a.current, nil
 }
 
 // forgetAccount makes the next attempt look at the directory again and, if the
 // CA says that it does not know the account, register its key anew.
-func (i *Issuer) forgetAccount(ctx context.Context, unknown bool) error {
-	a := &i.accounts
+func (c *authority) forgetAccount(ctx context.Context, unknown bool) error {
+	a := &c.accounts
 	select {
 	case <-a.turn:
 	case <-ctx.Done():
@@ -120,19 +127,19 @@ func (i *Issuer) forgetAccount(ctx context.Context, unknown bool) error {
 	if !unknown {
 		return nil
 	}
-	stored, err := i.storedAccount(ctx)
+	stored, err := c.storedAccount(ctx)
 	if err != nil {
 		return err
 	}
 	stored.KID = ""
-	return i.putAccount(ctx, stored)
+	return c.putAccount(ctx, stored)
 }
 
 // storedAccount reads the account, or makes its key: stored before it is
 // shown to the CA, so that a crash in between does not lose the account.
-func (i *Issuer) storedAccount(ctx context.Context) (storedAccount, error) {
+func (c *authority) storedAccount(ctx context.Context) (storedAccount, error) {
 	var stored storedAccount
-	data, err := i.store.ACMEData(ctx, accountKey(i.cfg.Directory))
+	data, err := c.store.ACMEData(ctx, accountKey(c.Directory))
 	if err == nil {
 		if err := json.Unmarshal(data, &stored); err != nil {
 			return stored, &storeError{fmt.Errorf("the ACME account is damaged: %w", err)}
@@ -149,15 +156,15 @@ func (i *Issuer) storedAccount(ctx context.Context) (storedAccount, error) {
 	if stored.Key, err = x509.MarshalECPrivateKey(key); err != nil {
 		return stored, err
 	}
-	return stored, i.putAccount(ctx, stored)
+	return stored, c.putAccount(ctx, stored)
 }
 
-func (i *Issuer) putAccount(ctx context.Context, stored storedAccount) error {
+func (c *authority) putAccount(ctx context.Context, stored storedAccount) error {
 	data, err := json.Marshal(stored)
 	if err != nil {
 		return err
 	}
-	if err := i.store.PutACMEData(ctx, accountKey(i.cfg.Directory), data); err != nil {
+	if err := c.store.PutACMEData(ctx, accountKey(c.Directory), data); err != nil {
 		return &storeError{err}
 	}
 	return nil
@@ -165,53 +172,60 @@ func (i *Issuer) putAccount(ctx context.Context, stored storedAccount) error {
 
 // register makes the CA know the key (RFC 8555 §7.3) and stores the account's
 // URL. A key that the CA knows already gets the URL of its account.
-func (i *Issuer) register(ctx context.Context, key *ecdsa.PrivateKey, stored *storedAccount) error {
-	client := i.client(key)
-	_, err := client.Register(ctx, &acme.Account{Contact: i.contact()}, autocert.AcceptTOS)
+func (c *authority) register(ctx context.Context, key *ecdsa.PrivateKey, stored *storedAccount) error {
+	client := c.client(key)
+	account := &acme.Account{Contact: c.contact()}
+	if c.EAB != nil {
+		account.ExternalAccountBinding = &acme.ExternalAccountBinding{KID: c.EAB.KID, Key: c.EAB.Key}
+	}
+	_, err := client.Register(ctx, account, autocert.AcceptTOS)
 	if err != nil && !errors.Is(err, acme.ErrAccountAlreadyExists) {
 		if refused := (*acme.Error)(nil); errors.As(err, &refused) {
 			ca := &caError{problem: &problem{Type: refused.ProblemType, Detail: refused.Detail, Status: refused.StatusCode}}
-			ca.retryAt, ca.asked = retryAfter(refused.Header, i.now())
+			if c.EAB != nil && refused.StatusCode < 500 && refused.StatusCode != http.StatusTooManyRequests {
+				ca.problem.Detail += fmt.Sprintf(" (the CA refused the account: are eab_kid and eab_hmac in %s the ones it gave you? Many CAs take them once only)", c.section)
+			}
+			ca.retryAt, ca.asked = retryAfter(refused.Header, c.now())
 			return ca
 		}
 		return err
 	}
-	stored.KID, stored.Email = string(client.KID), i.cfg.Email
-	if err := i.putAccount(ctx, *stored); err != nil {
+	stored.KID, stored.Email = string(client.KID), c.Email
+	if err := c.putAccount(ctx, *stored); err != nil {
 		return err
 	}
-	i.log.Info("ACME account registered", "step", "account", "account", stored.KID, "directory", i.cfg.Directory)
+	c.log.Info("ACME account registered", "step", "account", "account", stored.KID, "directory", c.Directory)
 	return nil
 }
 
 // updateContact tells the CA a changed address (RFC 8555 §7.3.2). Certificates
 // do not depend on it.
-func (i *Issuer) updateContact(ctx context.Context, key *ecdsa.PrivateKey, stored storedAccount) {
-	client := i.client(key)
+func (c *authority) updateContact(ctx context.Context, key *ecdsa.PrivateKey, stored storedAccount) {
+	client := c.client(key)
 	client.KID = acme.KeyID(stored.KID)
-	_, err := client.UpdateReg(ctx, &acme.Account{Contact: i.contact()})
+	_, err := client.UpdateReg(ctx, &acme.Account{Contact: c.contact()})
 	if err == nil {
-		stored.Email = i.cfg.Email
-		err = i.putAccount(ctx, stored)
+		stored.Email = c.Email
+		err = c.putAccount(ctx, stored)
 	}
 	if err != nil {
-		i.log.Warn("the CA was not told the new contact address; certificates do not depend on it", "step", "account", "err", err)
+		c.log.Warn("the CA was not told the new contact address; certificates do not depend on it", "step", "account", "err", err)
 	}
 }
 
 // client speaks for the account outside of orders.
-func (i *Issuer) client(key *ecdsa.PrivateKey) *acme.Client {
+func (c *authority) client(key *ecdsa.PrivateKey) *acme.Client {
 	return &acme.Client{
-		Key: key, DirectoryURL: i.cfg.Directory, HTTPClient: i.cfg.HTTPClient,
-		UserAgent: i.cfg.UserAgent, RetryBackoff: retryBadNonce,
+		Key: key, DirectoryURL: c.Directory, HTTPClient: c.HTTPClient,
+		UserAgent: c.userAgent, RetryBackoff: retryBadNonce,
 	}
 }
 
-func (i *Issuer) contact() []string {
-	if i.cfg.Email == "" {
+func (c *authority) contact() []string {
+	if c.Email == "" {
 		return nil
 	}
-	return []string{"mailto:" + i.cfg.Email}
+	return []string{"mailto:" + c.Email}
 }
 
 // retryBadNonce is an acme.Client.RetryBackoff that repeats nothing but a
@@ -224,13 +238,13 @@ func retryBadNonce(n int, _ *http.Request, res *http.Response) time.Duration {
 	return -1
 }
 
-func (i *Issuer) fetchDirectory(ctx context.Context) (*directory, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, i.cfg.Directory, nil)
+func (c *authority) fetchDirectory(ctx context.Context) (*directory, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.Directory, nil)
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set("User-Agent", i.cfg.UserAgent)
-	res, err := i.cfg.HTTPClient.Do(req)
+	req.Header.Set("User-Agent", c.userAgent)
+	res, err := c.HTTPClient.Do(req)
 	if err != nil {
 		return nil, err
 	}
@@ -241,13 +255,13 @@ func (i *Issuer) fetchDirectory(ctx context.Context) (*directory, error) {
 	}
 	if res.StatusCode != http.StatusOK {
 		ca := &caError{problem: parseProblem(res.StatusCode, body)}
-		ca.retryAt, ca.asked = retryAfter(res.Header, i.now())
+		ca.retryAt, ca.asked = retryAfter(res.Header, c.now())
 		return nil, ca
 	}
 	dir := &directory{raw: body}
 	if err := json.Unmarshal(body, dir); err != nil || dir.NewOrder == "" || dir.NewAccount == "" {
 		return nil, &caError{problem: &problem{
-			Detail: i.cfg.Directory + " is not an ACME directory (RFC 8555 §7.1.1): check [acme] directory",
+			Detail: c.Directory + " is not an ACME directory (RFC 8555 §7.1.1): check directory in " + c.section,
 		}}
 	}
 	return dir, nil

@@ -27,6 +27,7 @@ const (
 	limitedHost                // the CA limits this name: it waits until retryAt
 	limited                    // the CA limits the account: everything waits until retryAt
 	budget                     // our own limit is reached: everything waits until retryAt
+	forbidden                  // the CA may not issue for the host: no order was sent
 	unavailable                // the CA cannot be used: everything waits a little
 	storeBroken                // our store cannot be used: everything waits a little
 	stopped                    // we are shutting down
@@ -50,10 +51,10 @@ func (e *errBudget) Error() string {
 
 var errStopping = errors.New("acme: shutting down")
 
-// attempt tries once to get a certificate: at most one order, one challenge
-// type. stop ends when no new order may be opened, ctx when an open one is to
+// attempt tries once to get a certificate from ca: at most one order, one
+// challenge type. stop ends when no new order may be opened, ctx when an open one is to
 // be abandoned.
-func (i *Issuer) attempt(stop, ctx context.Context, job state.CertJob) outcome {
+func (i *Issuer) attempt(stop, ctx context.Context, ca *authority, job state.CertJob) outcome {
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
 
@@ -61,19 +62,26 @@ func (i *Issuer) attempt(stop, ctx context.Context, job state.CertJob) outcome {
 	prepare, cancelPrepare := context.WithCancel(ctx)
 	defer cancelPrepare()
 	defer context.AfterFunc(stop, cancelPrepare)()
-	acct, err := i.account(prepare)
+	acct, err := ca.account(prepare)
 	if err != nil {
-		return i.withoutAccount(stop, err)
+		return ca.withoutAccount(stop, err)
+	}
+	identity := CAIdentity{Directory: ca.Directory, Domains: acct.dir.Meta.CAAIdentities, AccountURI: acct.kid}
+	if err := i.cfg.Permit(prepare, job.Host, identity, job.Challenge); err != nil {
+		if stop.Err() != nil {
+			return outcome{verdict: stopped}
+		}
+		return outcome{verdict: forbidden, problem: clean(err.Error())}
 	}
 
 	t := &orderTransport{
-		next: i.cfg.HTTPClient.Transport, acct: acct, challenge: job.Challenge,
-		poll: i.cfg.PollInterval, now: i.now, ctx: ctx, cancel: cancel,
+		next: ca.HTTPClient.Transport, acct: acct, challenge: job.Challenge,
+		profile: ca.Profile, poll: i.cfg.PollInterval, now: i.now, ctx: ctx, cancel: cancel,
 		admit: func(ctx context.Context) error {
 			if stop.Err() != nil {
 				return errStopping
 			}
-			return i.debit(ctx, acct.kid)
+			return ca.debit(ctx, acct.kid)
 		},
 		authz: make(map[string]bool), settled: make(map[string][]byte), notUntil: make(map[string]time.Time),
 	}
@@ -84,8 +92,8 @@ func (i *Issuer) attempt(stop, ctx context.Context, job state.CertJob) outcome {
 		Prompt: autocert.AcceptTOS,
 		Cache:  cache,
 		Client: &acme.Client{
-			Key: acct.key, KID: acme.KeyID(acct.kid), DirectoryURL: i.cfg.Directory,
-			HTTPClient:   &http.Client{Transport: t, Timeout: i.cfg.HTTPClient.Timeout + pollMax},
+			Key: acct.key, KID: acme.KeyID(acct.kid), DirectoryURL: ca.Directory,
+			HTTPClient:   &http.Client{Transport: t, Timeout: ca.HTTPClient.Timeout + pollMax},
 			RetryBackoff: t.retry, UserAgent: i.cfg.UserAgent,
 		},
 		// The renewal timer ends itself when it fires (jobCache.Get): let it
@@ -101,24 +109,24 @@ func (i *Issuer) attempt(stop, ctx context.Context, job state.CertJob) outcome {
 	defer cancelTidy()
 	i.closeChallenge(tidy, job.Host, job.Challenge)
 
-	return i.judge(stop, job, seen, cache.release(), err)
+	return i.judge(stop, ca, job, seen, cache.release(), err)
 }
 
 // debit takes one order from the account's budget.
-func (i *Issuer) debit(ctx context.Context, account string) error {
-	retryAt, ok, err := i.store.DebitOrder(ctx, account, i.now(), i.cfg.OrdersPer3Hours, orderWindow)
+func (c *authority) debit(ctx context.Context, account string) error {
+	retryAt, ok, err := c.store.DebitOrder(ctx, account, c.now(), c.OrdersPer3Hours, orderWindow)
 	if err != nil {
 		return &storeError{err}
 	}
 	if !ok {
 		return &errBudget{retryAt}
 	}
-	i.orders.Add(1)
+	c.orders.Add(1)
 	return nil
 }
 
 // withoutAccount judges an attempt that did not get as far as an order.
-func (i *Issuer) withoutAccount(stop context.Context, err error) outcome {
+func (c *authority) withoutAccount(stop context.Context, err error) outcome {
 	var ours *storeError
 	var ca *caError
 	switch {
@@ -131,22 +139,22 @@ func (i *Issuer) withoutAccount(stop context.Context, err error) outcome {
 	case errors.As(err, &ca):
 		return outcome{verdict: unavailable, problem: err.Error()}
 	}
-	return outcome{verdict: unavailable, problem: i.unreachable(err)}
+	return outcome{verdict: unavailable, problem: c.unreachable(err)}
 }
 
 // unreachable says that a request to the CA got no answer.
-func (i *Issuer) unreachable(err error) string {
+func (c *authority) unreachable(err error) string {
 	if timeout := (interface{ Timeout() bool })(nil); errors.As(err, &timeout) && timeout.Timeout() {
-		return fmt.Sprintf("the CA at %s did not answer in time", i.cfg.Directory)
+		return fmt.Sprintf("the CA at %s did not answer in time", c.Directory)
 	}
-	return fmt.Sprintf("the CA at %s cannot be reached: %s", i.cfg.Directory, clean(err.Error()))
+	return fmt.Sprintf("the CA at %s cannot be reached: %s", c.Directory, clean(err.Error()))
 }
 
 // judge decides what came of an attempt.
-func (i *Issuer) judge(stop context.Context, job state.CertJob, seen sighting, pem []byte, err error) outcome {
+func (i *Issuer) judge(stop context.Context, ca *authority, job state.CertJob, seen sighting, pem []byte, err error) outcome {
 	out := outcome{ordered: seen.ordered && !seen.rejected}
 	if pem != nil && err == nil {
-		return i.accept(job.Host, pem, out)
+		return i.accept(ca, job.Host, pem, out)
 	}
 
 	var over *errBudget
@@ -163,25 +171,25 @@ func (i *Issuer) judge(stop context.Context, job state.CertJob, seen sighting, p
 		return out
 	case seen.verdict != nil:
 		// The CA has looked and said no.
-		i.pause.over()
+		i.works(ca)
 		out.verdict, out.problem = refused, seen.verdict.String()
 		return out
 	case seen.offered != nil:
-		i.pause.over()
+		i.works(ca)
 		out.verdict = refused
 		out.problem = fmt.Sprintf("the CA offers no %s challenge for this name, only %s", job.Challenge, strings.Join(seen.offered, ", "))
 		return out
 	}
-	return i.judgeFailure(job, seen, err, out)
+	return i.judgeFailure(ca, job, seen, err, out)
 }
 
 // judgeFailure decides whose fault a failed request was.
-func (i *Issuer) judgeFailure(job state.CertJob, seen sighting, err error, out outcome) outcome {
+func (i *Issuer) judgeFailure(ca *authority, job state.CertJob, seen sighting, err error, out outcome) outcome {
 	switch {
 	case seen.problem != nil:
 		out.problem = seen.problem.String()
 	case seen.err != nil:
-		out.problem = i.unreachable(seen.err)
+		out.problem = ca.unreachable(seen.err)
 	case errors.Is(err, context.DeadlineExceeded):
 		out.problem = "the CA did not finish the order in " + attemptTimeout.String()
 	default:
@@ -190,7 +198,7 @@ func (i *Issuer) judgeFailure(job state.CertJob, seen sighting, err error, out o
 
 	rateLimited := seen.status == http.StatusTooManyRequests || seen.problem.kind() == "rateLimited"
 	// What the CA says of the account at newOrder holds for every host.
-	ofAccount := slices.Contains([]string{"accountDoesNotExist", "userActionRequired", "externalAccountRequired"}, seen.problem.kind())
+	ofAccount := slices.Contains([]string{"accountDoesNotExist", "userActionRequired", "externalAccountRequired", "invalidProfile"}, seen.problem.kind())
 	switch {
 	case rateLimited && seen.asked && aboutName(seen.problem, job.Host):
 		out.verdict, out.retryAt = limitedHost, seen.retryAt
@@ -200,19 +208,19 @@ func (i *Issuer) judgeFailure(job state.CertJob, seen sighting, err error, out o
 		out.verdict = unavailable
 		ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
 		defer cancel()
-		if err := i.forgetAccount(ctx, seen.problem.kind() == "accountDoesNotExist"); err != nil {
+		if err := ca.forgetAccount(ctx, seen.problem.kind() == "accountDoesNotExist"); err != nil {
 			i.log.Warn("the ACME account could not be reset", "step", "account", "err", err)
 		}
 	default:
-		i.pause.over()
+		i.works(ca)
 		out.verdict = refused
 	}
 	return out
 }
 
 // accept checks a certificate before it may be stored.
-func (i *Issuer) accept(host string, pem []byte, out outcome) outcome {
-	i.pause.over()
+func (i *Issuer) accept(ca *authority, host string, pem []byte, out outcome) outcome {
+	i.works(ca)
 	leaf, err := checkIssued(host, pem, i.now())
 	if err != nil {
 		out.verdict = refused

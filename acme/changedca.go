@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 
 	"github.com/stshost/stshost/internal/state"
 )
@@ -11,30 +12,45 @@ import (
 // caKey is where the store has the storedCA.
 const caKey = "ca"
 
-// storedCA is the CA that Run last worked with.
+// storedCA is the first CA that Run last worked with.
 type storedCA struct {
 	Directory string `json:"directory"`
 }
 
-// changedCA reports whether the config named another CA when Run last worked.
-// A first start is no change.
-func (i *Issuer) changedCA(ctx context.Context) (bool, error) {
+// formerCA returns the directory of the first CA when Run last worked, if the
+// config names another as the first one now, and "" if not. A first start is
+// no change.
+func (i *Issuer) formerCA(ctx context.Context) (string, error) {
 	data, err := i.store.ACMEData(ctx, caKey)
 	if errors.Is(err, state.ErrNotFound) {
-		return false, i.noteCA(ctx)
+		return "", i.noteCA(ctx)
 	}
 	if err != nil {
-		return false, err
+		return "", err
 	}
 	var last storedCA
 	if err := json.Unmarshal(data, &last); err != nil {
-		return false, i.noteCA(ctx) // no longer known
+		return "", i.noteCA(ctx) // no longer known
 	}
-	return last.Directory != i.cfg.Directory, nil
+	if last.Directory == i.cas[0].Directory {
+		return "", nil
+	}
+	return last.Directory, nil
+}
+
+// ours reports whether a CA of the config, the first or another, issued the
+// certificate that the job is to replace. former is the first CA before the
+// config changed: certificates from before issuers were journalled are its.
+func (i *Issuer) ours(job state.CertJob, former string) bool {
+	issuer := job.CA
+	if issuer == "" {
+		issuer = former
+	}
+	return !job.NotAfter.IsZero() && slices.ContainsFunc(i.cas, func(c *authority) bool { return c.Directory == issuer })
 }
 
 func (i *Issuer) noteCA(ctx context.Context) error {
-	data, err := json.Marshal(storedCA{Directory: i.cfg.Directory})
+	data, err := json.Marshal(storedCA{Directory: i.cas[0].Directory})
 	if err != nil {
 		return err
 	}
@@ -46,13 +62,15 @@ func (i *Issuer) noteCA(ctx context.Context) error {
 // directory for tries. So all are ordered anew, as fast as the budget allows
 // and in the order of their expiry, and are served until then. What the old CA
 // had against a host, or asked it to wait for, says nothing of the new one.
+// Certificates of a CA that is still in the config, now as the fall-back, are
+// good and stay: see ours.
 func (i *Issuer) afresh(job state.CertJob) state.CertJob {
 	job.Running = false
 	job.Due = i.now()
 	job.Attempts = 0
 	job.Problem = ""
 	if !job.NotAfter.IsZero() {
-		job.Problem = "[acme] directory was changed; a certificate of " + i.cfg.Directory + " takes the place of the old one"
+		job.Problem = "[acme] directory was changed; a certificate of " + i.cas[0].Directory + " takes the place of the old one"
 	}
 	return job
 }

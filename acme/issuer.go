@@ -5,10 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/stshost/stshost/internal/state"
 )
@@ -19,20 +20,14 @@ type IssuerConfig struct {
 	Store        Store
 	Certificates *Certificates // told of challenges and new certificates; knows the hosts
 
-	Directory string // URL of the CA's directory
-	Email     string // contact of the account; may be empty
+	// CAs are the certification authorities, the first one first. The others
+	// are asked only while those before them are out of order or limit our
+	// account.
+	CAs       []CA
 	UserAgent string // e.g. "stshost/1.0"; empty means "stshost"
-
-	// HTTPClient reaches the CA; its Transport has the roots that the
-	// directory's certificate must chain to. nil means the system's roots.
-	// Its Timeout is per request; 0 means 30 s.
-	HTTPClient *http.Client
 
 	// Workers is the number of attempts that run at a time; 0 means 4.
 	Workers int
-	// OrdersPer3Hours is the account's budget of new orders in any 3 hours;
-	// 0 means 300, what Let's Encrypt grants.
-	OrdersPer3Hours int
 	// HTTP01 says that something answers port 80 with [Certificates.HTTP01].
 	HTTP01 bool
 	// PollInterval is the time between looks at an order that the CA is
@@ -44,6 +39,16 @@ type IssuerConfig struct {
 
 	Logger *slog.Logger     // nil means slog.Default()
 	Now    func() time.Time // nil means time.Now
+
+	// Permit is asked in every attempt before an order is sent whether the CA
+	// may issue for the host by this challenge type, e.g. for a look at the CAA
+	// records (RFC 8659). Its error is told as the host's problem, no order is
+	// spent, and the host waits as it does after a refusal of the CA. It must
+	// end soon after ctx. nil permits everything.
+	Permit func(ctx context.Context, host string, ca CAIdentity, challenge string) error
+	// Event is told what happens to certificates. It returns at once. It may
+	// be nil.
+	Event func(state.Event)
 
 	// OnChange is called after an attempt has changed what Status says of the
 	// host. It must return soon. It may be nil.
@@ -59,41 +64,28 @@ type Issuer struct {
 	log   *slog.Logger
 	now   func() time.Time
 
-	accounts accounts
-	pause    pause
-	wake     chan struct{} // something may be due
+	cas     []*authority  // in the order of the config
+	stalled pause         // our store cannot be used
+	wake    chan struct{} // something may be due
 
 	jobs    sync.Mutex // held while a job is read, changed and written back
 	running atomic.Int64
-	orders  atomic.Uint64
-	issued  atomic.Uint64
-	failed  atomic.Uint64
+	told    *lru.Cache[string, told] // failures, by host
+
+	usingMu sync.Mutex
+	using   *authority // where orders go, as was told; guarded by usingMu
 }
 
 // NewIssuer returns an Issuer that does nothing until [Issuer.Run].
 func NewIssuer(cfg IssuerConfig) (*Issuer, error) {
-	if cfg.Store == nil || cfg.Certificates == nil || cfg.Directory == "" {
-		return nil, errors.New("acme: IssuerConfig needs Store, Certificates and Directory")
+	if cfg.Store == nil || cfg.Certificates == nil {
+		return nil, errors.New("acme: IssuerConfig needs Store and Certificates")
 	}
-	var client http.Client
-	if cfg.HTTPClient != nil {
-		client = *cfg.HTTPClient
-	}
-	if client.Timeout == 0 {
-		client.Timeout = 30 * time.Second
-	}
-	if client.Transport == nil {
-		client.Transport = http.DefaultTransport
-	}
-	cfg.HTTPClient = &client
 	if cfg.UserAgent == "" {
 		cfg.UserAgent = "stshost"
 	}
 	if cfg.Workers <= 0 {
 		cfg.Workers = 4
-	}
-	if cfg.OrdersPer3Hours <= 0 {
-		cfg.OrdersPer3Hours = 300
 	}
 	if cfg.ShutdownGrace == 0 {
 		cfg.ShutdownGrace = 4 * time.Second
@@ -107,9 +99,23 @@ func NewIssuer(cfg IssuerConfig) (*Issuer, error) {
 	if cfg.OnChange == nil {
 		cfg.OnChange = func(string) {}
 	}
+	if cfg.Permit == nil {
+		cfg.Permit = func(context.Context, string, CAIdentity, string) error { return nil }
+	}
+	if cfg.Event == nil {
+		cfg.Event = func(state.Event) {}
+	}
+	cas, err := newAuthorities(&cfg)
+	if err != nil {
+		return nil, err
+	}
+	told, err := newTold()
+	if err != nil {
+		return nil, err
+	}
 	return &Issuer{
 		cfg: cfg, store: cfg.Store, certs: cfg.Certificates, log: cfg.Logger, now: cfg.Now,
-		accounts: newAccounts(), wake: make(chan struct{}, 1),
+		cas: cas, using: cas[0], told: told, wake: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -140,15 +146,18 @@ func (i *Issuer) request(ctx context.Context, host, challenge string) error {
 	if exists && (job.Running || job.Attempts > 0) {
 		return nil
 	}
-	cert, err := i.store.Certificate(ctx, host)
+	cert, damage, err := i.stored(ctx, host)
 	if err != nil && !errors.Is(err, state.ErrNotFound) {
 		return err
 	}
 	now := i.now()
-	valid := err == nil && !now.Before(cert.NotBefore) && now.Before(cert.NotAfter)
+	valid := err == nil && damage == nil && !now.Before(cert.NotBefore) && now.Before(cert.NotAfter)
 	want := state.CertJob{
 		Host: host, Due: now, Challenge: challenge,
 		Problem: job.Problem, LastAttempt: job.LastAttempt,
+	}
+	if damage != nil && want.Problem == "" {
+		want.Problem = unusable(damage)
 	}
 	switch {
 	case valid && exists:
@@ -164,6 +173,24 @@ func (i *Issuer) request(ctx context.Context, host, challenge string) error {
 		return nil // waits for a reason
 	}
 	return i.store.PutCertJob(ctx, want)
+}
+
+// stored returns the host's certificate, and why it cannot be served although
+// its dates may be good: it was damaged in the store, or is of another host.
+func (i *Issuer) stored(ctx context.Context, host string) (cert state.Certificate, damage, err error) {
+	cert, err = i.store.Certificate(ctx, host)
+	if err != nil {
+		return cert, nil, err
+	}
+	key, chain, damage := parsePEM(cert.PEM)
+	if damage == nil {
+		_, damage = checkPair(host, key, chain)
+	}
+	return cert, damage, nil
+}
+
+func unusable(damage error) string {
+	return "the stored certificate cannot be served: " + clean(damage.Error())
 }
 
 // usable returns the challenge type that can be tried.
@@ -186,8 +213,10 @@ func (i *Issuer) other(challenge string) string {
 // to wait, a pending job shows that as its reason.
 func (i *Issuer) Status(ctx context.Context, host string) (state.CertStatus, error) {
 	status := state.CertStatus{Host: host}
-	cert, err := i.store.Certificate(ctx, host)
+	cert, damage, err := i.stored(ctx, host)
 	switch {
+	case damage != nil:
+		status.Problem = unusable(damage)
 	case err == nil:
 		status.NotBefore, status.NotAfter = cert.NotBefore, cert.NotAfter
 	case !errors.Is(err, state.ErrNotFound):
@@ -203,8 +232,11 @@ func (i *Issuer) Status(ctx context.Context, host string) (state.CertStatus, err
 	now := i.now()
 	status.Running = job.Running
 	status.Pending = job.Running || job.Attempts > 0 || job.Problem != "" || !status.Valid(now)
-	status.NextTry, status.Attempts, status.Problem = job.Due, job.Attempts, job.Problem
-	if until, reason, ok := i.pause.get(now); ok && !job.Running {
+	status.NextTry, status.Attempts = job.Due, job.Attempts
+	if job.Problem != "" {
+		status.Problem = job.Problem
+	}
+	if until, reason, ok := i.held(job, now); ok && !job.Running {
 		if until.After(status.NextTry) {
 			status.NextTry = until
 		}
@@ -213,31 +245,6 @@ func (i *Issuer) Status(ctx context.Context, host string) (state.CertStatus, err
 		}
 	}
 	return status, nil
-}
-
-// Stats counts what an Issuer has done since it was made.
-type Stats struct {
-	Orders  uint64 // newOrder requests sent to the CA
-	Issued  uint64 // certificates stored
-	Failed  uint64 // attempts that ended without one
-	Running int    // attempts running now
-
-	// PausedUntil is until when no attempt starts, and PauseReason why: the
-	// CA's Retry-After, the order budget, an outage. Zero when none holds.
-	PausedUntil time.Time
-	PauseReason string
-}
-
-// Stats returns the present counts.
-func (i *Issuer) Stats() Stats {
-	s := Stats{
-		Orders: i.orders.Load(), Issued: i.issued.Load(), Failed: i.failed.Load(),
-		Running: int(i.running.Load()),
-	}
-	if until, reason, ok := i.pause.get(i.now()); ok {
-		s.PausedUntil, s.PauseReason = until, reason
-	}
-	return s
 }
 
 func (i *Issuer) wakeUp() {

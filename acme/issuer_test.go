@@ -36,8 +36,9 @@ func newRig(t *testing.T, hosts ...string) *rig {
 	r.ca = newFakeCA(t, nil)
 	r.newCertificates(hosts...)
 	r.cfg = acme.IssuerConfig{
-		Store: r.store, Directory: caURL + "/directory", Email: "hostmaster@example.com",
-		HTTPClient: &http.Client{Transport: r.ca}, HTTP01: true, Logger: slog.New(slog.DiscardHandler),
+		Store: r.store, HTTP01: true,
+		CAs:    []acme.CA{{Directory: caURL + "/directory", Email: "hostmaster@example.com", HTTPClient: &http.Client{Transport: r.ca}}},
+		Logger: slog.New(slog.DiscardHandler),
 	}
 	return r
 }
@@ -194,7 +195,7 @@ func TestContactChanges(t *testing.T) {
 		r.request(host)
 		after(10 * time.Second)
 		r.stop()
-		r.cfg.Email = "new@example.com"
+		r.cfg.CAs[0].Email = "new@example.com"
 		for range 2 {
 			r.store.jobs[other] = state.CertJob{Host: other, Due: time.Now(), Challenge: acme.TLSALPN01}
 			r.start()

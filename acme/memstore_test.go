@@ -139,6 +139,12 @@ func (s *memStore) DueCertJobs(_ context.Context, now time.Time, limit int) ([]s
 	return due[:min(limit, len(due))], nil
 }
 
+func (s *memStore) DueSuggested(ctx context.Context, directory string, now time.Time, limit int) ([]state.CertJob, error) {
+	due, err := s.DueCertJobs(ctx, now, len(s.jobs))
+	due = slices.DeleteFunc(due, func(j state.CertJob) bool { return j.CA != directory || j.WindowEnd.IsZero() })
+	return due[:min(limit, len(due))], err
+}
+
 func (s *memStore) PutCertJob(_ context.Context, job state.CertJob) error {
 	return s.write(func() { s.jobs[job.Host] = job })
 }

@@ -44,8 +44,9 @@ func renewalDue(host string, notBefore, notAfter time.Time) time.Time {
 	return due
 }
 
-// pause holds back every attempt of the account: the CA asked for it, the
-// budget is used up, or the CA or the store is out of order.
+// pause holds back attempts: every one of a CA's account because the CA asked
+// for it or is out of order, or the budget is used up; or every one at all
+// because the store is out of order.
 type pause struct {
 	mu     sync.Mutex
 	until  time.Time
@@ -113,18 +114,18 @@ func pauseKey(directory string) string { return "pause/" + directory }
 
 // savePause keeps what the CA asked for; it is no reason to fail when the
 // store does not take it.
-func (i *Issuer) savePause(ctx context.Context, until time.Time, reason string) {
+func (c *authority) savePause(ctx context.Context, until time.Time, reason string) {
 	data, err := json.Marshal(storedPause{Until: until, Reason: reason})
 	if err == nil {
-		err = i.store.PutACMEData(ctx, pauseKey(i.cfg.Directory), data)
+		err = c.store.PutACMEData(ctx, pauseKey(c.Directory), data)
 	}
 	if err != nil {
-		i.log.Warn("the CA's Retry-After could not be stored; a restart forgets it", "err", err, "until", until)
+		c.log.Warn("the CA's Retry-After could not be stored; a restart forgets it", "directory", c.Directory, "err", err, "until", until)
 	}
 }
 
-func (i *Issuer) loadPause(ctx context.Context) error {
-	data, err := i.store.ACMEData(ctx, pauseKey(i.cfg.Directory))
+func (c *authority) loadPause(ctx context.Context) error {
+	data, err := c.store.ACMEData(ctx, pauseKey(c.Directory))
 	if errors.Is(err, state.ErrNotFound) {
 		return nil
 	}
@@ -133,7 +134,7 @@ func (i *Issuer) loadPause(ctx context.Context) error {
 	}
 	var p storedPause
 	if json.Unmarshal(data, &p) == nil {
-		i.pause.extend(p.Until, p.Reason)
+		c.pause.extend(p.Until, p.Reason)
 	}
 	return nil
 }

@@ -68,7 +68,7 @@ func newWorld(t *testing.T, hosts ...string) *world {
 	client := w.ca.HTTPClient()
 	t.Cleanup(client.CloseIdleConnections)
 	w.cfg = acme.IssuerConfig{
-		Directory: w.ca.DirectoryURL(), HTTPClient: client, HTTP01: true, Workers: 4,
+		CAs: []acme.CA{{Directory: w.ca.DirectoryURL(), HTTPClient: client}}, HTTP01: true, Workers: 4,
 		PollInterval: 20 * time.Millisecond, Logger: slog.New(slog.DiscardHandler), Now: w.now,
 		OnChange: func(host string) { w.changed <- host },
 	}

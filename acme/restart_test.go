@@ -107,7 +107,7 @@ func TestStopAbandons(t *testing.T) {
 				if where == "order" {
 					r.ca.hold = hold
 				} else {
-					r.cfg.HTTPClient.Transport = hangTransport{}
+					r.cfg.CAs[0].HTTPClient.Transport = hangTransport{}
 				}
 				r.start()
 				r.request(host)
@@ -146,7 +146,7 @@ func TestManyDueAtStart(t *testing.T) {
 			}
 		}
 		r.know(hosts...)
-		r.cfg.Workers, r.cfg.OrdersPer3Hours = workers, budget
+		r.cfg.Workers, r.cfg.CAs[0].OrdersPer3Hours = workers, budget
 		r.ca.ordered = make(chan string, n)
 		hold := make(chan struct{})
 		r.ca.hold = hold
@@ -204,7 +204,7 @@ func TestChangedCA(t *testing.T) {
 		r.stop()
 
 		r.ca.invalid[failed] = nil
-		r.cfg.Directory = caURL + "/directory/of/another"
+		r.cfg.CAs[0].Directory = caURL + "/directory/of/another"
 		for range 3 {
 			r.start()
 			after(time.Minute)

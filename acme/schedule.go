@@ -28,12 +28,12 @@ func (i *Issuer) Run(ctx context.Context) error {
 	work, abandon := context.WithCancel(context.WithoutCancel(ctx))
 	defer abandon()
 	var workers sync.WaitGroup
-	i.schedule(ctx, func(job state.CertJob) {
+	i.schedule(ctx, func(ca *authority, job state.CertJob) {
 		i.running.Add(1)
 		workers.Go(func() {
 			defer i.wakeUp()
 			defer i.running.Add(-1)
-			i.work(ctx, work, job)
+			i.work(ctx, work, ca, job)
 		})
 	})
 
@@ -44,7 +44,7 @@ func (i *Issuer) Run(ctx context.Context) error {
 }
 
 // schedule starts what is due, until ctx ends.
-func (i *Issuer) schedule(ctx context.Context, start func(state.CertJob)) {
+func (i *Issuer) schedule(ctx context.Context, start func(*authority, state.CertJob)) {
 	recovered := false
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -74,15 +74,17 @@ func (i *Issuer) schedule(ctx context.Context, start func(state.CertJob)) {
 }
 
 // recover puts the jobs that were running when the last process ended back
-// into the queue, and all of them if the CA is another one since; and takes up
-// the pause that the CA asked for.
+// into the queue, and all of them if the first CA is another one since; and
+// takes up the pauses that the CAs asked for.
 func (i *Issuer) recover(ctx context.Context) error {
-	if err := i.loadPause(ctx); err != nil {
-		return err
+	for _, c := range i.cas {
+		if err := c.loadPause(ctx); err != nil {
+			return err
+		}
 	}
 	i.jobs.Lock()
 	defer i.jobs.Unlock()
-	changed, err := i.changedCA(ctx)
+	former, err := i.formerCA(ctx)
 	if err != nil {
 		return err
 	}
@@ -90,11 +92,13 @@ func (i *Issuer) recover(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	ordered := 0
 	for _, job := range jobs {
 		cut := job.Running
 		switch {
-		case changed:
+		case former != "" && !i.ours(job, former):
 			job = i.afresh(job)
+			ordered++
 		case cut:
 			job = i.cutOff(job)
 		default:
@@ -107,10 +111,10 @@ func (i *Issuer) recover(ctx context.Context) error {
 			i.log.Warn("an attempt was cut off; its order may be lost", "host", job.Host, "step", "certificate", "next_try", job.Due)
 		}
 	}
-	if !changed {
+	if former == "" {
 		return nil
 	}
-	i.log.Info("the CA was changed; every certificate is ordered anew", "step", "certificate", "directory", i.cfg.Directory, "hosts", len(jobs))
+	i.log.Info("the CA was changed; certificates are ordered anew", "step", "certificate", "directory", i.cas[0].Directory, "hosts", ordered)
 	return i.noteCA(ctx) // last: a kill before it makes the next start do all this again
 }
 
@@ -127,12 +131,12 @@ func (i *Issuer) cutOff(job state.CertJob) state.CertJob {
 }
 
 // round starts due jobs on the free workers and returns when to look again.
-func (i *Issuer) round(ctx context.Context, start func(state.CertJob)) time.Duration {
+func (i *Issuer) round(ctx context.Context, start func(*authority, state.CertJob)) time.Duration {
 	now := i.now()
 	if !i.certs.ready() {
 		return lookEvery
 	}
-	if until, _, ok := i.pause.get(now); ok {
+	if until, _, ok := i.stalled.get(now); ok {
 		return min(lookEvery, until.Sub(now))
 	}
 	free := i.cfg.Workers - int(i.running.Load())
@@ -140,11 +144,12 @@ func (i *Issuer) round(ctx context.Context, start func(state.CertJob)) time.Dura
 		return lookEvery // a worker that ends wakes us
 	}
 	limit := free + sweep
-	jobs, err := i.store.DueCertJobs(ctx, now, limit)
+	jobs, wait, err := i.due(ctx, now, limit)
 	if err != nil {
 		i.storeFailed(ctx, err)
 		return lookEvery
 	}
+	removed := true
 	for _, job := range jobs {
 		if !i.certs.Known(job.Host) {
 			// Removed. Should it come back, Request makes a new job.
@@ -156,7 +161,11 @@ func (i *Issuer) round(ctx context.Context, start func(state.CertJob)) time.Dura
 			continue
 		}
 		if free == 0 {
-			return lookEvery
+			return wait
+		}
+		ca, _, _ := i.choose(job, now)
+		if ca == nil {
+			continue
 		}
 		job, err := i.begin(ctx, job)
 		if err != nil {
@@ -164,12 +173,33 @@ func (i *Issuer) round(ctx context.Context, start func(state.CertJob)) time.Dura
 			return lookEvery
 		}
 		free--
-		start(job)
+		removed = false
+		i.ask(ca, now)
+		start(ca, job)
 	}
-	if free > 0 && len(jobs) == limit {
+	if removed && len(jobs) == limit {
 		return 0 // there were only removed hosts so far
 	}
-	return lookEvery
+	return wait
+}
+
+// due returns up to limit jobs that can be started, and when to look again.
+// While there is no CA for jobs in general, there may be one for renewals that
+// it has suggested: see exempt.
+func (i *Issuer) due(ctx context.Context, now time.Time, limit int) ([]state.CertJob, time.Duration, error) {
+	ca, until, _ := i.choose(state.CertJob{}, now)
+	if ca != nil {
+		jobs, err := i.store.DueCertJobs(ctx, now, limit)
+		return jobs, lookEvery, err
+	}
+	wait := min(lookEvery, until.Sub(now))
+	for _, c := range i.cas {
+		if _, _, held := c.pause.get(now); !held {
+			jobs, err := i.store.DueSuggested(ctx, c.Directory, now, limit)
+			return jobs, wait, err
+		}
+	}
+	return nil, wait, nil
 }
 
 // begin journals that an order may be open from now on.
@@ -188,15 +218,15 @@ func (i *Issuer) storeFailed(ctx context.Context, err error) {
 		return
 	}
 	i.log.Error("the certificate queue cannot be worked on", "step", "certificate", "err", err)
-	i.pause.extend(i.now().Add(storeWait), (&storeError{err}).Error())
+	i.stalled.extend(i.now().Add(storeWait), (&storeError{err}).Error())
 }
 
-// work runs one attempt of a job and journals how it ended.
-func (i *Issuer) work(stop, ctx context.Context, job state.CertJob) {
-	out := i.attempt(stop, ctx, job)
+// work runs one attempt of a job at ca and journals how it ended.
+func (i *Issuer) work(stop, ctx context.Context, ca *authority, job state.CertJob) {
+	out := i.attempt(stop, ctx, ca, job)
 	if out.verdict == issued {
 		renewal := state.CertJob{
-			Host: job.Host, NotAfter: out.cert.NotAfter, Challenge: job.Challenge, LastAttempt: job.LastAttempt,
+			Host: job.Host, NotAfter: out.cert.NotAfter, Challenge: job.Challenge, LastAttempt: job.LastAttempt, CA: ca.Directory,
 			Due: renewalDue(job.Host, out.cert.NotBefore, out.cert.NotAfter),
 		}
 		saved := i.save(ctx, func(ctx context.Context) error {
@@ -206,64 +236,26 @@ func (i *Issuer) work(stop, ctx context.Context, job state.CertJob) {
 			return
 		}
 		i.certs.Forget(job.Host)
-		i.issued.Add(1)
-		i.log.Info("certificate issued", "host", job.Host, "step", "certificate",
+		ca.issued.Add(1)
+		i.log.Info("certificate issued", "host", job.Host, "step", "certificate", "directory", ca.Directory,
 			"challenge", job.Challenge, "not_after", out.cert.NotAfter, "renewal", renewal.Due)
+		i.tellIssued(ca, job, out.cert)
 		i.cfg.OnChange(job.Host)
 		return
 	}
 
-	next := i.after(ctx, job, out)
+	next := i.after(ctx, ca, job, out)
 	if !i.save(ctx, func(ctx context.Context) error { return i.store.PutCertJob(ctx, next) }) {
 		return
 	}
 	if out.verdict == stopped || out.verdict == budget {
 		return
 	}
-	i.failed.Add(1)
-	i.log.Warn("no certificate yet", "host", job.Host, "step", "certificate",
+	ca.failed.Add(1)
+	i.log.Warn("no certificate yet", "host", job.Host, "step", "certificate", "directory", ca.Directory,
 		"challenge", job.Challenge, "problem", next.Problem, "attempts", next.Attempts, "next_try", next.Due)
+	i.tellFailed(ca, out, next, i.now())
 	i.cfg.OnChange(job.Host)
-}
-
-// after returns the job as it goes on after an attempt without a certificate,
-// and makes the account wait where the outcome is about it.
-func (i *Issuer) after(ctx context.Context, job state.CertJob, out outcome) state.CertJob {
-	now := i.now()
-	before := job.Problem
-	job.Running = false
-	job.Problem = out.problem
-	switch out.verdict {
-	case refused:
-		job.Attempts++
-		job.Due = now.Add(backoff(job.Attempts))
-		job.Challenge = i.other(job.Challenge)
-	case limitedHost:
-		job.Attempts++
-		job.Due = later(out.retryAt, now.Add(backoff(job.Attempts)))
-	case limited:
-		reason := "the CA asks to wait: " + out.problem
-		job.Due = i.pause.unusable(job.LastAttempt, now, out.retryAt, reason)
-		i.savePause(ctx, job.Due, reason)
-	case budget:
-		job.Problem = before
-		i.pause.extend(later(out.retryAt, now.Add(time.Second)), out.problem)
-	case unavailable:
-		job.Due = i.pause.unusable(job.LastAttempt, now, time.Time{}, out.problem)
-		if out.ordered { // each try costs an order
-			job.Attempts++
-			job.Due = later(job.Due, now.Add(backoff(job.Attempts)))
-		}
-	case storeBroken:
-		job.Due = now.Add(storeWait)
-		i.pause.extend(job.Due, out.problem)
-	case stopped:
-		job.Problem = before
-		if out.ordered {
-			job = i.cutOff(job)
-		}
-	}
-	return job
 }
 
 // save writes until it succeeds or ctx ends; even then it tries once. What it

@@ -36,6 +36,10 @@ type Store interface {
 	// running: those that never tried for a certificate first, then the
 	// earliest expiry, then those that tried and failed.
 	DueCertJobs(ctx context.Context, now time.Time, limit int) ([]state.CertJob, error)
+	// DueSuggested returns up to limit of those jobs of DueCertJobs whose
+	// certificate is of the CA with this directory, and has a renewal window
+	// suggested by it: the earliest expiry first.
+	DueSuggested(ctx context.Context, directory string, now time.Time, limit int) ([]state.CertJob, error)
 	// PutCertJob creates or replaces the job of job.Host.
 	PutCertJob(ctx context.Context, job state.CertJob) error
 	// DeleteCertJob removes the host's job; none is no error.

@@ -30,6 +30,7 @@ type orderTransport struct {
 	next      http.RoundTripper
 	acct      *account
 	challenge string        // the only challenge type autocert gets to see
+	profile   string        // of the order; "": the CA's choice
 	poll      time.Duration // between looks at an order; 0: what the CA says
 	now       func() time.Time
 
@@ -93,7 +94,13 @@ func (t *orderTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err := t.wait(ctx, url); err != nil {
 		return nil, err
 	}
-	res, err := t.next.RoundTrip(req.WithContext(ctx))
+	req = req.WithContext(ctx)
+	if url == t.acct.dir.NewOrder {
+		if err := resign(req, t.acct.key, t.orderFields()); err != nil {
+			return nil, err
+		}
+	}
+	res, err := t.next.RoundTrip(req)
 	if err != nil {
 		t.failed(url, sighting{err: err})
 		return nil, err
@@ -162,6 +169,15 @@ func (t *orderTransport) order(ctx context.Context) error {
 	}
 	t.seen.debited = true
 	return nil
+}
+
+// orderFields are what the order has beside what autocert puts into it.
+func (t *orderTransport) orderFields() map[string]string {
+	fields := make(map[string]string)
+	if t.profile != "" {
+		fields["profile"] = t.profile // draft-ietf-acme-profiles §4
+	}
+	return fields
 }
 
 // pace makes the next look at a URL wait here, where the attempt can end it,

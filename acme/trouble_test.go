@@ -212,7 +212,7 @@ func TestBudget(t *testing.T) {
 			hosts = append(hosts, fmt.Sprintf("mta-sts.h%d.example", n))
 		}
 		r := newRig(t, hosts...)
-		r.cfg.OrdersPer3Hours = 2
+		r.cfg.CAs[0].OrdersPer3Hours = 2
 		r.start()
 		for _, h := range hosts {
 			r.request(h)

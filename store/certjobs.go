@@ -30,6 +30,31 @@ func (s *Store) DueCertJobs(ctx context.Context, now time.Time, limit int) ([]st
 	return list(ctx, s, "read the due certificate jobs", scanCertJob, s.dialect.statements.dueCertJobs, fromTime(now), limit)
 }
 
+// DueSuggested returns up to limit of the due jobs whose certificate is of the
+// CA with this directory URL, and for which that CA suggested a renewal window:
+// the certificates that expire first come first.
+func (s *Store) DueSuggested(ctx context.Context, directory string, now time.Time, limit int) ([]state.CertJob, error) {
+	return list(ctx, s, "read the due renewals that a CA suggested", scanCertJob, s.dialect.statements.dueSuggested, directory, fromTime(now), limit)
+}
+
+// AskCertJobs returns up to limit jobs of certificates whose CA is to be asked
+// for renewal information at now, those that have waited for longest first.
+func (s *Store) AskCertJobs(ctx context.Context, now time.Time, limit int) ([]state.CertJob, error) {
+	return list(ctx, s, "read the jobs to ask renewal information for", scanCertJob, s.dialect.statements.askCertJobs, fromTime(now), limit)
+}
+
+// CountCertJobs counts the queue at now: jobs that are due, those that wait for
+// another try, those that wait for their time without trouble, and those
+// running.
+func (s *Store) CountCertJobs(ctx context.Context, now time.Time) (state.CertJobCounts, error) {
+	scan := func(row scanner) (c state.CertJobCounts, err error) {
+		err = row.Scan(&c.Due, &c.Retrying, &c.Scheduled, &c.Running)
+		return c, err
+	}
+	at := fromTime(now)
+	return one(ctx, s, "count the certificate jobs", scan, s.dialect.statements.countCertJobs, at, at, at)
+}
+
 // PutCertJob writes a host's job, new or not.
 func (s *Store) PutCertJob(ctx context.Context, j state.CertJob) error {
 	return s.exec(ctx, "save the certificate job of "+j.Host, s.dialect.statements.putCertJob, certJobArgs(j)...)
@@ -44,13 +69,16 @@ func certJobArgs(j state.CertJob) []any {
 	return []any{
 		j.Host, fromTime(j.Due), fromTime(j.NotAfter), j.Attempts, j.Challenge, j.Problem,
 		fromTime(j.LastAttempt), fromBool(j.Running),
+		j.CA, fromTime(j.AskAt), fromTime(j.WindowStart), fromTime(j.WindowEnd), j.Explanation,
 	}
 }
 
 func scanCertJob(row scanner) (state.CertJob, error) {
 	var j state.CertJob
-	var due, notAfter, lastAttempt int64
-	err := row.Scan(&j.Host, &due, &notAfter, &j.Attempts, &j.Challenge, &j.Problem, &lastAttempt, &j.Running)
+	var due, notAfter, lastAttempt, askAt, windowStart, windowEnd int64
+	err := row.Scan(&j.Host, &due, &notAfter, &j.Attempts, &j.Challenge, &j.Problem, &lastAttempt, &j.Running,
+		&j.CA, &askAt, &windowStart, &windowEnd, &j.Explanation)
 	j.Due, j.NotAfter, j.LastAttempt = toTime(due), toTime(notAfter), toTime(lastAttempt)
+	j.AskAt, j.WindowStart, j.WindowEnd = toTime(askAt), toTime(windowStart), toTime(windowEnd)
 	return j, err
 }

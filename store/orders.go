@@ -54,3 +54,12 @@ func (s *Store) DebitOrder(ctx context.Context, account string, at time.Time, li
 	}
 	return retryAt, ok, nil
 }
+
+// OrdersSince counts the orders of an account that were debited after since.
+func (s *Store) OrdersSince(ctx context.Context, account string, since time.Time) (int, error) {
+	scan := func(row scanner) (n int, err error) {
+		err = row.Scan(&n)
+		return n, err
+	}
+	return one(ctx, s, "count the orders of "+account, scan, s.dialect.statements.ordersSince, account, fromTime(since))
+}

@@ -61,27 +61,49 @@ func sqliteStatements() *statements {
 				not_before = excluded.not_before, not_after = excluded.not_after, pem = excluded.pem`,
 
 		certJob: `
-			SELECT host, due, not_after, attempts, challenge, problem, last_attempt, running
+			SELECT host, due, not_after, attempts, challenge, problem, last_attempt, running,
+			       ca, ask_at, window_start, window_end, explanation
 			FROM cert_jobs WHERE host = ?`,
 		certJobs: `
-			SELECT host, due, not_after, attempts, challenge, problem, last_attempt, running
+			SELECT host, due, not_after, attempts, challenge, problem, last_attempt, running,
+			       ca, ask_at, window_start, window_end, explanation
 			FROM cert_jobs ORDER BY host`,
 		// The hosts are chosen and put in order from the index cert_jobs_due
 		// alone, and only then are their rows read: after a long absence
 		// 100,000 jobs may be due, of which a few are wanted.
 		dueCertJobs: `
-			SELECT j.host, j.due, j.not_after, j.attempts, j.challenge, j.problem, j.last_attempt, j.running
+			SELECT j.host, j.due, j.not_after, j.attempts, j.challenge, j.problem, j.last_attempt, j.running,
+			       j.ca, j.ask_at, j.window_start, j.window_end, j.explanation
 			FROM (SELECT host FROM cert_jobs WHERE running = 0 AND due <= ?
 			      ORDER BY not_after = 0 AND attempts > 0, not_after, due, host LIMIT ?) AS chosen
 			JOIN cert_jobs AS j ON j.host = chosen.host
 			ORDER BY j.not_after = 0 AND j.attempts > 0, j.not_after, j.due, j.host`,
+		dueSuggested: `
+			SELECT host, due, not_after, attempts, challenge, problem, last_attempt, running,
+			       ca, ask_at, window_start, window_end, explanation
+			FROM cert_jobs WHERE ca = ? AND due <= ? AND running = 0 AND window_end > 0
+			ORDER BY not_after, due, host LIMIT ?`,
+		askCertJobs: `
+			SELECT host, due, not_after, attempts, challenge, problem, last_attempt, running,
+			       ca, ask_at, window_start, window_end, explanation
+			FROM cert_jobs WHERE running = 0 AND not_after > 0 AND ask_at <= ?
+			ORDER BY ask_at, host LIMIT ?`,
+		countCertJobs: `
+			SELECT count(*) FILTER (WHERE running = 0 AND due <= ?),
+			       count(*) FILTER (WHERE running = 0 AND due > ? AND (attempts > 0 OR problem <> '')),
+			       count(*) FILTER (WHERE running = 0 AND due > ? AND attempts = 0 AND problem = ''),
+			       count(*) FILTER (WHERE running <> 0)
+			FROM cert_jobs`,
 		putCertJob: `
-			INSERT INTO cert_jobs (host, due, not_after, attempts, challenge, problem, last_attempt, running)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+			INSERT INTO cert_jobs (host, due, not_after, attempts, challenge, problem, last_attempt, running,
+			                       ca, ask_at, window_start, window_end, explanation)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 			ON CONFLICT (host) DO UPDATE SET
 				due = excluded.due, not_after = excluded.not_after, attempts = excluded.attempts,
 				challenge = excluded.challenge, problem = excluded.problem,
-				last_attempt = excluded.last_attempt, running = excluded.running`,
+				last_attempt = excluded.last_attempt, running = excluded.running,
+				ca = excluded.ca, ask_at = excluded.ask_at, window_start = excluded.window_start,
+				window_end = excluded.window_end, explanation = excluded.explanation`,
 		deleteCertJob: `DELETE FROM cert_jobs WHERE host = ?`,
 
 		pruneOrders: `DELETE FROM orders WHERE account = ? AND at <= ?`,
@@ -89,6 +111,7 @@ func sqliteStatements() *statements {
 		countOrders: `SELECT count(*) FROM orders WHERE account = ?`,
 		nthOrder:    `SELECT at FROM orders WHERE account = ? ORDER BY at LIMIT 1 OFFSET ?`,
 		addOrder:    `INSERT INTO orders (account, at) VALUES (?, ?)`,
+		ordersSince: `SELECT count(*) FROM orders WHERE account = ? AND at > ?`,
 
 		addEvent: `
 			INSERT INTO events (at, kind, severity, domain, host, text, remedy, evidence)

@@ -29,6 +29,9 @@ type statements struct {
 	certJob       string // host
 	certJobs      string
 	dueCertJobs   string // now, limit
+	dueSuggested  string // ca, now, limit
+	askCertJobs   string // now, limit
+	countCertJobs string // now, now, now
 	putCertJob    string // as certJobArgs
 	deleteCertJob string // host
 
@@ -38,6 +41,7 @@ type statements struct {
 	countOrders string // account
 	nthOrder    string // account, n
 	addOrder    string // account, at
+	ordersSince string // account, time up to which an order counts no more
 
 	// events.go
 	addEvent     string // at, kind, severity, domain, host, text, remedy, evidence

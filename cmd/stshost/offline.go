@@ -79,7 +79,7 @@ func (o *offline) read(ctx context.Context, rows map[string]state.Domain, bodies
 		return err
 	}
 	issuer, err := acme.NewIssuer(acme.IssuerConfig{
-		Store: o.store, Certificates: certs, Directory: cmp.Or(o.facts.cfg.ACME.Directory, noCA),
+		Store: o.store, Certificates: certs, CAs: []acme.CA{{Directory: cmp.Or(o.facts.cfg.ACME.Directory, noCA)}},
 	})
 	if err != nil {
 		return err

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"log/slog"
@@ -131,36 +130,6 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, env e
 		return nil, err
 	}
 	return s, nil
-}
-
-func (s *service) wireACME(cfg *config.Config) error {
-	roots, err := readRoots(cfg.ACME.RootsFile)
-	if err != nil {
-		return err
-	}
-	var certStore acme.CertificateStore = s.store
-	if s.env.certStore != nil {
-		certStore = s.env.certStore(certStore)
-	}
-	s.certs, err = acme.NewCertificates(acme.CertificatesConfig{Store: certStore, Now: s.env.now})
-	if err != nil {
-		return err
-	}
-	s.issuer, err = acme.NewIssuer(acme.IssuerConfig{
-		Store:           s.store,
-		Certificates:    s.certs,
-		Directory:       cmp.Or(cfg.ACME.Directory, noCA),
-		Email:           cfg.ACME.Email,
-		UserAgent:       "stshost/" + version(),
-		HTTPClient:      directoryClient(roots),
-		Workers:         cfg.ACME.Workers,
-		OrdersPer3Hours: cfg.ACME.OrdersPer3Hours,
-		HTTP01:          cfg.Listen.HTTP != "",
-		Logger:          s.log,
-		Now:             s.env.now,
-		OnChange:        func(host string) { s.reconciler.WakeHost(host) },
-	})
-	return err
 }
 
 // run serves until ctx ends, then finishes what is in flight and closes

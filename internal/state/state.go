@@ -102,6 +102,25 @@ type CertJob struct {
 	Problem     string    // why the last attempt failed, in the CA's words where it gave any
 	LastAttempt time.Time
 	Running     bool // an order may be open at the CA
+
+	// CA is the directory URL of the CA that issued the certificate to be
+	// replaced; "" where there is none, or where it was not kept.
+	CA string
+	// AskAt is when that CA is next asked for renewal information (RFC 9773);
+	// zero: as soon as can be.
+	AskAt time.Time
+	// WindowStart and WindowEnd are the renewal window that it suggested last;
+	// zero: none.
+	WindowStart, WindowEnd time.Time
+	Explanation            string // URL of the CA's reason for the window, or ""
+}
+
+// CertJobCounts counts the certificate queue.
+type CertJobCounts struct {
+	Due       int // due and not started: they wait for a worker, the budget or a CA
+	Retrying  int // wait for another try after a failure
+	Scheduled int // wait for their time without trouble, nearly all for renewal
+	Running   int // an order may be open
 }
 
 // CertStatus is what can be said of a host's certificate.
