@@ -34,8 +34,12 @@ const (
 // fakeCA is a CA without a network, so that it can live under a fake clock. It
 // checks nonces, not signatures; Pebble does in other tests.
 type fakeCA struct {
+	url      string
 	certs    *acme.Certificates // where challenges are answered
 	lifetime time.Duration
+	meta     map[string]any // of the directory
+	// renewalInfo is the URL in the directory; "": the CA does not offer it.
+	renewalInfo string
 
 	mu         sync.Mutex
 	key        *ecdsa.PrivateKey
@@ -47,6 +51,7 @@ type fakeCA struct {
 	detail     []string            // why an authorization is invalid
 	issued     [][]byte            // certificates, PEM
 	newOrders  map[string]int      // by host
+	payloads   []string            // of the newOrder requests
 	accounts   int                 // newAccount requests
 	contacts   []string            // what accounts were made or updated with
 	requests   int                 // of any kind
@@ -77,7 +82,8 @@ func newFakeCA(t *testing.T, certs *acme.Certificates) *fakeCA {
 		t.Fatal(err)
 	}
 	return &fakeCA{
-		certs: certs, lifetime: 90 * 24 * time.Hour, key: key, root: root,
+		url: caURL, certs: certs, lifetime: 90 * 24 * time.Hour, key: key, root: root,
+		meta:   map[string]any{"termsOfService": caURL + "/terms"},
 		nonces: map[string]bool{}, newOrders: map[string]int{}, invalid: map[string][]string{},
 	}
 }
@@ -129,7 +135,7 @@ func (ca *fakeCA) RoundTrip(req *http.Request) (*http.Response, error) {
 	if down {
 		return nil, errors.New("connection refused")
 	}
-	path := strings.TrimPrefix(req.URL.String(), caURL)
+	path := strings.TrimPrefix(req.URL.String(), ca.url)
 	nonce, payload := readJWS(req)
 	res := ca.serve(req.Context(), req.Method, path, nonce, payload)
 	if res == nil {
@@ -159,6 +165,9 @@ func (ca *fakeCA) serve(ctx context.Context, method, path, nonce string, payload
 	host := ca.hostOf(kind, n, payload)
 	ca.mu.Lock()
 	reply := ca.reply
+	if kind == "order" {
+		ca.payloads = append(ca.payloads, string(payload))
+	}
 	ca.mu.Unlock()
 	if reply != nil {
 		if res := reply(kind, host); res != nil {
@@ -168,8 +177,8 @@ func (ca *fakeCA) serve(ctx context.Context, method, path, nonce string, payload
 	switch kind {
 	case "directory":
 		return object(200, map[string]any{
-			"newNonce": caURL + "/nonce", "newAccount": caURL + "/account", "newOrder": caURL + "/order",
-			"meta": map[string]any{"termsOfService": caURL + "/terms"},
+			"newNonce": ca.url + "/nonce", "newAccount": ca.url + "/account", "newOrder": ca.url + "/order",
+			"meta": ca.meta, "renewalInfo": ca.renewalInfo,
 		})
 	case "nonce":
 		return answer(200, nil)
@@ -184,7 +193,7 @@ func (ca *fakeCA) serve(ctx context.Context, method, path, nonce string, payload
 		if number != "" {
 			res.StatusCode = http.StatusOK
 		}
-		res.Header.Set("Location", caURL+"/account/1")
+		res.Header.Set("Location", ca.url+"/account/1")
 		return res
 	case "order":
 		return ca.newOrder(ctx, host)
@@ -227,7 +236,7 @@ func (ca *fakeCA) newOrder(ctx context.Context, host string) *http.Response {
 		}
 	}
 	res := object(201, ca.order(n))
-	res.Header.Set("Location", fmt.Sprintf("%s/orders/%d", caURL, n))
+	res.Header.Set("Location", fmt.Sprintf("%s/orders/%d", ca.url, n))
 	return res
 }
 
@@ -240,9 +249,9 @@ func (ca *fakeCA) order(n int) map[string]any {
 	}
 	return map[string]any{
 		"status": status, "identifiers": []any{map[string]string{"type": "dns", "value": ca.hosts[n]}},
-		"authorizations": []string{fmt.Sprintf("%s/authz/%d", caURL, n)},
-		"finalize":       fmt.Sprintf("%s/finalize/%d", caURL, n),
-		"certificate":    fmt.Sprintf("%s/cert/%d", caURL, n),
+		"authorizations": []string{fmt.Sprintf("%s/authz/%d", ca.url, n)},
+		"finalize":       fmt.Sprintf("%s/finalize/%d", ca.url, n),
+		"certificate":    fmt.Sprintf("%s/cert/%d", ca.url, n),
 	}
 }
 
@@ -254,7 +263,7 @@ func (ca *fakeCA) authorization(n int, challenge bool) *http.Response {
 	for _, typ := range []string{"dns-01", acme.HTTP01, acme.TLSALPN01} {
 		ch := map[string]any{
 			"type": typ, "status": "pending", "token": fmt.Sprintf("token-%d", n),
-			"url": fmt.Sprintf("%s/challenge/%d/%s", caURL, n, typ),
+			"url": fmt.Sprintf("%s/challenge/%d/%s", ca.url, n, typ),
 		}
 		if typ == ca.tried[n] {
 			ch["status"] = ca.status[n]

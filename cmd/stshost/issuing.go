@@ -37,14 +37,24 @@ func (s *service) wireACME(cfg *config.Config) error {
 
 // authorities are the CAs of the config, the first one first.
 func authorities(cfg *config.Config) ([]acme.CA, error) {
-	roots, err := readRoots(cfg.ACME.RootsFile)
-	if err != nil {
-		return nil, err
+	all := []config.CA{cfg.ACME.CA}
+	if cfg.ACME.Fallback != nil {
+		all = append(all, *cfg.ACME.Fallback)
 	}
-	return []acme.CA{{
-		Directory:       cmp.Or(cfg.ACME.Directory, noCA),
-		Email:           cfg.ACME.Email,
-		HTTPClient:      directoryClient(roots),
-		OrdersPer3Hours: cfg.ACME.OrdersPer3Hours,
-	}}, nil
+	var cas []acme.CA
+	for _, c := range all {
+		roots, err := readRoots(c.RootsFile)
+		if err != nil {
+			return nil, err
+		}
+		ca := acme.CA{
+			Directory: cmp.Or(c.Directory, noCA), Email: c.Email, HTTPClient: directoryClient(roots),
+			Profile: c.Profile, OrdersPer3Hours: c.OrdersPer3Hours,
+		}
+		if c.EAB != nil {
+			ca.EAB = &acme.EAB{KID: c.EAB.KID, Key: c.EAB.Key}
+		}
+		cas = append(cas, ca)
+	}
+	return cas, nil
 }

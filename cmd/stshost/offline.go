@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -78,9 +77,11 @@ func (o *offline) read(ctx context.Context, rows map[string]state.Domain, bodies
 	if err != nil {
 		return err
 	}
-	issuer, err := acme.NewIssuer(acme.IssuerConfig{
-		Store: o.store, Certificates: certs, CAs: []acme.CA{{Directory: cmp.Or(o.facts.cfg.ACME.Directory, noCA)}},
-	})
+	cas, err := authorities(o.facts.cfg)
+	if err != nil {
+		return err
+	}
+	issuer, err := acme.NewIssuer(acme.IssuerConfig{Store: o.store, Certificates: certs, CAs: cas})
 	if err != nil {
 		return err
 	}
