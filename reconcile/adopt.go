@@ -126,13 +126,12 @@ func (t *task) adoptByDigest(ctx context.Context, found published) error {
 			continue
 		}
 		ours = true
-		for _, mode := range []mtasts.Mode{mtasts.ModeEnforce, mtasts.ModeTesting, mtasts.ModeNone} {
-			for _, age := range append([]time.Duration{t.wanted.MaxAge}, rampMaxAges[:]...) {
-				p := mtasts.Policy{Mode: mode, MX: t.wanted.MX, MaxAge: age}
-				if body, err := p.Render(); err == nil && mtasts.Announces(id, body) {
-					return t.adopt(ctx, p, body)
-				}
+		if p := ofDigest(id, t.wanted.MX, t.wanted.MaxAge); p != nil {
+			body, err := p.Render()
+			if err != nil {
+				return err
 			}
+			return t.adopt(ctx, *p, body)
 		}
 	}
 	if ours {

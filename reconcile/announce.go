@@ -21,12 +21,22 @@ func (t *task) announce(ctx context.Context, body []byte) error {
 		return &blocked{err: fmt.Errorf("cannot ask the name servers of %s: %w", t.wanted.Domain, err),
 			remedy: remedyOf(err, "see that the zone exists and its name servers answer")}
 	}
+	if !t.d.compared && t.row.ID != "" {
+		if err := t.catchUp(ctx, views); err != nil {
+			return err
+		}
+		if t.row.ID == "" {
+			return &blocked{wait: true, retry: time.Second, remedy: byItself,
+				err: errors.New("DNS announces a later policy than the journal knows; the domain begins anew from there")}
+		}
+	}
 	if err := t.chooseID(ctx, body, views); err != nil {
 		return err
 	}
 	txt := mtasts.Record{ID: t.row.ID}.String()
 	seen := compare(views, txt)
-	drifted := seen.wrong != nil && !(seen.nothing && t.row.Step == state.Confirmed) // no answer is no drift
+	// No answer is no drift, nor does it tell whether the journal is up to date.
+	drifted := seen.wrong != nil && !(seen.nothing && (t.row.Step == state.Confirmed || !t.d.compared))
 	if drifted {
 		if err := t.push(ctx, txt, seen); err != nil {
 			return err
@@ -152,12 +162,17 @@ func (t *task) chooseID(ctx context.Context, body []byte, views []state.ServerTX
 	} else {
 		next.ID = mtasts.NewID(stampAfter(views, t.cfg.Now()), body)
 	}
-	return t.save(ctx, next)
+	if err := t.save(ctx, next); err != nil {
+		return err
+	}
+	t.d.compared = true
+	return nil
 }
 
 // stampAfter is now, or a second after the latest of our ids in DNS: a stamp
-// has whole seconds, and bodies can change faster than that. An id that is
-// more than an hour ahead of the clock says nothing.
+// has whole seconds, and bodies can change faster than that; and the clock may
+// have been set back since, by however much. Only ids of the last year that a
+// stamp can name are passed over, as nothing comes after them.
 func stampAfter(views []state.ServerTXT, now time.Time) time.Time {
 	stamp := now
 	for _, s := range views {
@@ -167,7 +182,7 @@ func stampAfter(views []state.ServerTXT, now time.Time) time.Time {
 				continue
 			}
 			made, ours := mtasts.IDTime(rec.ID)
-			if ours && made.Before(now.Add(time.Hour)) && stamp.Before(made.Add(time.Second)) {
+			if ours && made.Year() < 9999 && stamp.Before(made.Add(time.Second)) {
 				stamp = made.Add(time.Second)
 			}
 		}

@@ -156,10 +156,13 @@ type domain struct {
 	orphan  bool // no longer in the config, still served
 	row     state.Domain
 	due     time.Time
-	index   int                // place in the queue; -1 when not queued
-	running bool               // a worker has it
-	again   bool               // woken while running
-	cancel  context.CancelFunc // ends the run under way
+	index   int  // place in the queue; -1 when not queued
+	running bool // a worker has it
+	// compared says that the journalled id has been held against DNS in this
+	// life, or was made in it. It belongs to the worker, as row does.
+	compared bool
+	again    bool               // woken while running
+	cancel   context.CancelFunc // ends the run under way
 }
 
 // New returns a Reconciler with what the journal knows: bodies that were

@@ -42,6 +42,15 @@ func (t *task) run(ctx context.Context) error {
 			return err
 		}
 	}
+	if !t.d.compared && t.row.ID != "" {
+		// Name servers that cannot be asked hold nothing up yet: announce asks
+		// them again, and changes nothing there before they answer.
+		if views, err := t.cfg.DNS.Observe(ctx, t.wanted.Target); err == nil {
+			if err := t.catchUp(ctx, views); err != nil {
+				return err
+			}
+		}
+	}
 	policy, body, err := t.policy(t.wanted, t.row)
 	if err != nil {
 		return &blocked{err: err, remedy: "correct the domain's entry in the config"}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stshost/stshost/internal/state"
 	"github.com/stshost/stshost/store"
@@ -204,6 +205,10 @@ func TestRestore(t *testing.T) {
 	equal(t, get[store.Summary](t)(store.Inspect(t.Context(), kept)).Domains, int64(3))
 	s = open(t, path)
 	equal(t, len(get[[]state.Domain](t)(s.Domains(t.Context()))), 2)
+	// Every domain is looked at soon; all else is as it was.
+	due := fullDomain("d0.example")
+	due.NextRun = time.Time{}
+	equal(t, get[state.Domain](t)(s.Domain(t.Context(), "d0.example")), due)
 	noError(t, s.Close())
 
 	// Twice within a second, and back again.

@@ -40,6 +40,9 @@ func Restore(ctx context.Context, file, path string, now time.Time) (Restored, e
 		return fail(err)
 	}
 	defer os.Remove(tmp) // does nothing once it has its name
+	if err := makeDue(ctx, tmp); err != nil {
+		return fail(err)
+	}
 	if err := s.settle(ctx); err != nil {
 		return fail(err)
 	}
@@ -58,6 +61,20 @@ func Restore(ctx context.Context, file, path string, now time.Time) (Restored, e
 	}
 	sum.Path = s.name
 	return Restored{Store: sum, Kept: kept}, nil
+}
+
+// makeDue has every domain of the copy looked at soon after the start: much may
+// have been announced that it knows nothing of.
+func makeDue(ctx context.Context, file string) error {
+	s, err := newSQLite(file)
+	if err != nil {
+		return err
+	}
+	if s.writer, err = s.connect(1, url.Values{"mode": {"rw"}, "_pragma": {busyTimeout, synchronous}}); err != nil {
+		return err
+	}
+	err = s.exec(ctx, "make every domain due", s.dialect.statements.makeDue)
+	return errors.Join(err, s.writer.Close())
 }
 
 // settle moves the write-ahead log of the present store into its file, if it is

@@ -142,6 +142,7 @@ func sqliteStatements() *statements {
 
 		countDomains:      `SELECT count(*), coalesce(max(last_run), 0) FROM domains`,
 		countCertificates: `SELECT count(*) FROM certificates`,
+		makeDue:           `UPDATE domains SET next_run = 0 WHERE next_run <> 0`,
 
 		notifyState: `SELECT data FROM notify_state WHERE target = ?`,
 		putNotifyState: `

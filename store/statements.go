@@ -54,6 +54,7 @@ type statements struct {
 	// backup.go
 	countDomains      string // number, latest last_run or 0
 	countCertificates string
+	makeDue           string
 
 	// notify.go
 	notifyState    string // target

@@ -1,0 +1,134 @@
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/stshost/stshost/internal/state"
+	"github.com/stshost/stshost/mtasts"
+)
+
+// catchUp finds out, once in the life of this process for each domain, whether
+// the journal is older than what was announced: a backup was restored, or the
+// machine was set back to a snapshot. Our ids carry the time they were made, so
+// a record with a later one than the journal's tells.
+//
+// The journal's id must not be announced again then. Since it was made, other
+// bodies may have been served under it, and a sender that holds one of those
+// would take it for current (A→B→A). It is dropped, so that [task.chooseID]
+// takes up the later one or makes a new one. And a managed domain takes over the
+// mode of the policy that was announced last: as a lost store must not lower
+// enforce, nor must an old one.
+//
+// Without an answer from any name server it leaves the question open.
+func (t *task) catchUp(ctx context.Context, views []state.ServerTXT) error {
+	if t.d.compared || t.row.ID == "" {
+		return nil
+	}
+	later, answered := laterID(views, t.row.ID)
+	if !answered {
+		return nil
+	}
+	if later != "" {
+		if err := t.takeOver(ctx, later); err != nil {
+			return err
+		}
+	}
+	t.d.compared = true
+	return nil
+}
+
+// takeOver goes on from the announcement of later, which the journal knows
+// nothing of.
+func (t *task) takeOver(ctx context.Context, later string) error {
+	_, body, err := t.policy(t.wanted, t.row)
+	if err == nil && t.wanted.Mode == "" && !mtasts.Announces(later, body) {
+		found, err := t.recognise(ctx, later)
+		if err != nil {
+			return err
+		}
+		switch {
+		case found == nil && t.row.Mode != mtasts.ModeEnforce:
+			return &blocked{
+				err: fmt.Errorf("%s announces, as %s, a policy that this store knows nothing of, so the store is older than that, and it is not known whether the policy was enforce",
+					mtasts.RecordName(t.wanted.Domain), later),
+				remedy: `restore a newer backup, or say which mode it was with mode = "enforce" or mode = "testing" for this domain in the config`}
+		case found != nil && found.Mode != t.row.Mode:
+			rendered, err := found.Render()
+			if err != nil {
+				return err
+			}
+			if err := t.adopt(ctx, *found, rendered); err != nil {
+				return err
+			}
+		}
+	}
+	t.log.Warn("DNS announces a later id than the journal knows: an older store was restored, or another stshost looks after this domain",
+		"domain", t.wanted.Domain, "id", later, "journalled", t.row.ID)
+	next := t.row
+	next.ID = ""
+	return t.save(ctx, next)
+}
+
+// recognise finds the policy that id was made for among those that the domain
+// can have had; nil if it is none of them.
+func (t *task) recognise(ctx context.Context, id string) (*mtasts.Policy, error) {
+	ledger, err := t.cfg.Journal.Bodies(ctx, t.wanted.Domain)
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range ledger {
+		if p, err := mtasts.ParsePolicy(b.Body); err == nil && mtasts.Announces(id, b.Body) {
+			return &p, nil
+		}
+	}
+	mxs := [][]string{t.wanted.MX}
+	for _, b := range ledger {
+		if p, err := mtasts.ParsePolicy(b.Body); err == nil {
+			mxs = append(mxs, p.MX)
+		}
+	}
+	for _, mx := range mxs {
+		if p := ofDigest(id, mx, t.wanted.MaxAge); p != nil {
+			return p, nil
+		}
+	}
+	return nil, nil
+}
+
+// ofDigest finds the policy with these MX names that id was made for, whatever
+// its mode and, as far as we can have made it, its max_age; nil if there is none.
+func ofDigest(id string, mx []string, maxAge time.Duration) *mtasts.Policy {
+	for _, mode := range []mtasts.Mode{mtasts.ModeEnforce, mtasts.ModeTesting, mtasts.ModeNone} {
+		for _, age := range append([]time.Duration{maxAge}, rampMaxAges[:]...) {
+			p := mtasts.Policy{Mode: mode, MX: mx, MaxAge: age}
+			if body, err := p.Render(); err == nil && mtasts.Announces(id, body) {
+				return &p
+			}
+		}
+	}
+	return nil
+}
+
+// laterID is the latest of our ids that a server shows, if it was made after
+// id; answered says whether any server could be asked.
+func laterID(views []state.ServerTXT, id string) (later string, answered bool) {
+	latest, _ := mtasts.IDTime(id)
+	for _, s := range views {
+		if s.Err != nil {
+			continue
+		}
+		answered = true
+		for _, txt := range s.TXT {
+			rec, err := mtasts.ParseRecord(txt)
+			if err != nil {
+				continue
+			}
+			if made, ours := mtasts.IDTime(rec.ID); ours && made.After(latest) {
+				later, latest = rec.ID, made
+			}
+		}
+	}
+	return later, answered
+}
