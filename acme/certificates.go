@@ -45,6 +45,9 @@ const (
 // CertificatesConfig says how Certificates works.
 type CertificatesConfig struct {
 	Store CertificateStore
+	// Own are certificates that are served before those of the store; nil for
+	// none.
+	Own *Own
 	// CacheSize is the number of hosts whose certificate is kept in memory,
 	// at about 1.5 kB each; 0 means 10,000.
 	CacheSize int
@@ -58,6 +61,7 @@ type CertificatesConfig struct {
 // hosts. It is safe for concurrent use.
 type Certificates struct {
 	store   CertificateStore
+	own     *Own
 	timeout time.Duration
 	now     func() time.Time
 
@@ -111,7 +115,7 @@ func NewCertificates(cfg CertificatesConfig) (*Certificates, error) {
 		return nil, err
 	}
 	return &Certificates{
-		store: cfg.Store, timeout: cfg.Timeout, now: cfg.Now,
+		store: cfg.Store, own: cfg.Own, timeout: cfg.Timeout, now: cfg.Now,
 		cache: cache, pool: pool, absent: absent,
 	}, nil
 }
@@ -168,6 +172,9 @@ func (c *Certificates) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certific
 	// RFC 8737 §3: a validation offers this protocol and no other.
 	if len(hello.SupportedProtos) == 1 && hello.SupportedProtos[0] == ALPNProto {
 		return c.challengeCert(ctx, host)
+	}
+	if own := c.own.lookup(host); own != nil {
+		return own.cert, nil // even if it has expired: see read
 	}
 
 	known, ok := c.cache.Get(host)

@@ -123,12 +123,17 @@ func NewIssuer(cfg IssuerConfig) (*Issuer, error) {
 // no valid one, a job for it is due now, unless one waits out a failure or
 // runs. challenge is the type that a host without failures tries first; ""
 // means tls-alpn-01. Repeating it changes nothing. A host that is not known
-// to Certificates is refused with ErrUnknownHost.
+// to Certificates is refused with ErrUnknownHost; one that has a certificate of
+// the operator's own is left alone.
 func (i *Issuer) Request(ctx context.Context, host, challenge string) error {
 	if !i.certs.Known(host) {
 		return fmt.Errorf("%w: %s", ErrUnknownHost, host)
 	}
-	if err := i.request(ctx, host, i.usable(challenge)); err != nil {
+	request := i.request
+	if i.certs.own.Covers(host) {
+		request = i.leaveAlone
+	}
+	if err := request(ctx, host, i.usable(challenge)); err != nil {
 		return fmt.Errorf("acme: certificate job of %s: %w", host, err)
 	}
 	i.wakeUp()
@@ -212,6 +217,9 @@ func (i *Issuer) other(challenge string) string {
 // Status says how the host's certificate stands. While the whole account has
 // to wait, a pending job shows that as its reason.
 func (i *Issuer) Status(ctx context.Context, host string) (state.CertStatus, error) {
+	if status, ok := i.certs.own.status(host); ok {
+		return status, nil
+	}
 	status := state.CertStatus{Host: host}
 	cert, damage, err := i.stored(ctx, host)
 	switch {

@@ -151,13 +151,13 @@ func (i *Issuer) round(ctx context.Context, start func(*authority, state.CertJob
 	}
 	removed := true
 	for _, job := range jobs {
-		if !i.certs.Known(job.Host) {
-			// Removed. Should it come back, Request makes a new job.
+		if !i.certs.ordered(job.Host) {
+			// Should its time come again, Request makes a new job.
 			if err := i.store.DeleteCertJob(ctx, job.Host); err != nil {
 				i.storeFailed(ctx, err)
 				return lookEvery
 			}
-			i.log.Info("certificate is no longer renewed: the host was removed", "host", job.Host, "step", "certificate")
+			i.log.Info("certificate is no longer renewed: "+i.certs.whyNotOrdered(job.Host), "host", job.Host, "step", "certificate")
 			continue
 		}
 		if free == 0 {

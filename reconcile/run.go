@@ -102,6 +102,11 @@ func (t *task) ensureCertificate(ctx context.Context) error {
 		}
 		return nil
 	}
+	if status.Own != "" {
+		// Whoever brings their own certificate does not want the CA's silently
+		// in its place.
+		return &blocked{step: state.WaitingCertificate, err: errors.New(status.Problem), remedy: state.OwnRemedy, retry: time.Minute}
+	}
 	challenge := ""
 	if t.row.BodySHA256 == "" && !status.Running { // a host that served before led here
 		if challenge, err = t.preflight(ctx, host, status); err != nil {

@@ -46,6 +46,7 @@ type DomainStatus struct {
 	CertificateNotAfter time.Time `json:"certificate_not_after,omitzero" doc:"Expiry of the certificate of the policy host"`
 	CertificateProblem  string    `json:"certificate_problem,omitempty" doc:"Why the last attempt at a certificate failed, in the CA's words where it gave any"`
 	CertificateNextTry  time.Time `json:"certificate_next_try,omitzero" doc:"When the certificate is tried again or renewed"`
+	CertificateOwn      string    `json:"certificate_own,omitempty" doc:"File of the operator's own certificate that is served; empty where a CA is asked for one"`
 
 	LastError string    `json:"last_error,omitempty" doc:"Why the next step is not reached, or what is wrong now"`
 	Remedy    string    `json:"remedy,omitempty" doc:"What the operator can do about it"`

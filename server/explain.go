@@ -129,6 +129,10 @@ func explainStep(d DomainStatus) Explanation {
 func explainConfirmed(d DomainStatus) Explanation {
 	e := Explanation{Summary: confirmedSummary(d)}
 	switch {
+	case d.CertificateProblem != "" && d.CertificateOwn != "":
+		e.Summary = "The policy is announced and confirmed, and its certificate, which is your own, needs you."
+		e.Blocking = d.CertificateProblem
+		e.Remedy = state.OwnRemedy
 	case d.CertificateProblem != "":
 		e.Summary = "The policy is announced and confirmed, and its certificate could not be renewed so far."
 		e.Blocking = fmt.Sprintf("%s (the certificate is valid until %s)", d.CertificateProblem, utc(d.CertificateNotAfter))
@@ -151,6 +155,8 @@ func (d DomainStatus) Trouble() string {
 		return ""
 	case d.LastError != "" || d.CertificateProblem == "":
 		return d.LastError
+	case d.CertificateOwn != "":
+		return d.CertificateProblem
 	case d.CertificateNotAfter.IsZero():
 		return "there is no certificate yet: " + d.CertificateProblem
 	}

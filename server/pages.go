@@ -120,7 +120,7 @@ func (s *Server) domainPage(w http.ResponseWriter, r *http.Request) {
 		Domain: d.Domain, Host: d.Host, Step: stepText(d.Step), Tone: tone(d), Since: s.stamp(d.Since),
 		Summary: e.Summary, Blocking: e.Blocking, Remedy: e.Remedy,
 		Mode: d.Mode, ModeSource: d.ModeSource, MaxAge: span(time.Duration(d.MaxAge) * time.Second), ID: d.ID, Proof: d.Proof,
-		Certificate: s.certificate(d), CertificateTry: s.stamp(d.CertificateNextTry),
+		Certificate: s.certificate(d), CertificateTry: s.stamp(d.CertificateNextTry), CertificateOwn: d.CertificateOwn,
 		LastRun: s.stamp(d.LastRun), NextRun: s.stamp(d.NextRun), DNSAccount: d.DNSAccount,
 		Policy: d.Body, PolicyURL: mtasts.PolicyURL(name),
 		Served: f.Served, Refused: f.Refused, FailedHandshakes: f.FailedHandshakes,

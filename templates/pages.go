@@ -65,6 +65,7 @@ type DomainPage struct {
 	Proof             string
 	Certificate       Stamp
 	CertificateTry    Stamp
+	CertificateOwn    string // its file, if it is the operator's own
 	LastRun, NextRun  Stamp
 	DNSAccount        string
 	Policy, PolicyURL string

@@ -17,7 +17,8 @@ func (s *service) wireACME(cfg *config.Config) error {
 	if s.env.certStore != nil {
 		certStore = s.env.certStore(certStore)
 	}
-	s.certs, err = acme.NewCertificates(acme.CertificatesConfig{Store: certStore, Now: s.env.now})
+	s.own = s.newOwn(cfg)
+	s.certs, err = acme.NewCertificates(acme.CertificatesConfig{Store: certStore, Own: s.own, Now: s.env.now})
 	if err != nil {
 		return err
 	}

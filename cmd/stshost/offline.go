@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"time"
 
@@ -73,7 +74,9 @@ func (o *offline) read(ctx context.Context, rows map[string]state.Domain, bodies
 	for _, b := range current {
 		bodies[b.Domain] = b.Body
 	}
-	certs, err := acme.NewCertificates(acme.CertificatesConfig{Store: o.store})
+	own := acme.NewOwn(acme.OwnConfig{Logger: slog.New(slog.DiscardHandler)})
+	own.Set(ownPairs(o.facts.cfg))
+	certs, err := acme.NewCertificates(acme.CertificatesConfig{Store: o.store, Own: own})
 	if err != nil {
 		return err
 	}

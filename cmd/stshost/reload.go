@@ -30,8 +30,10 @@ func (s *service) Reload(ctx context.Context) (server.ReloadResult, error) {
 		return server.ReloadResult{}, err
 	}
 	s.dns.SetOwners(owners(next))
+	s.own.Set(ownPairs(next)) // before a new domain is looked at that one is for
 	changes, err := s.reconciler.SetDomains(ctx, wanted(next))
 	if err != nil {
+		s.own.Set(ownPairs(old))
 		s.dns.SetOwners(owners(old))
 		return server.ReloadResult{}, errors.Join(err, s.dns.SetAccounts(accounts(old)))
 	}
@@ -95,6 +97,9 @@ func changedSettings(old, next *config.Config) []string {
 	}
 	if !reflect.DeepEqual(old.Records, next.Records) {
 		changed = append(changed, "records")
+	}
+	if !slices.Equal(ownPairs(old), ownPairs(next)) {
+		changed = append(changed, "certificate")
 	}
 	return changed
 }

@@ -28,6 +28,7 @@ type service struct {
 	lock       *storeLock
 	store      *store.Store
 	policies   *server.Policies
+	own        *acme.Own
 	certs      *acme.Certificates
 	issuer     *acme.Issuer
 	dns        *dnsupdate.Updater
@@ -52,6 +53,7 @@ type environment struct {
 	// cost it; nil: nothing does.
 	certStore func(acme.CertificateStore) acme.CertificateStore
 	manager   manager
+	ownEvery  time.Duration // between looks at the files of own certificates; 0: as acme has it
 }
 
 // newService opens the store and the listeners and wires the parts. After an
@@ -139,6 +141,7 @@ func (s *service) run(ctx context.Context, hup <-chan os.Signal) error {
 	g, ctx := errgroup.WithContext(ctx)
 	s.serveAll(ctx, g)
 	if !s.started.Listen.ProxyTLS() {
+		g.Go(func() error { return s.own.Run(ctx) })
 		g.Go(func() error { return s.issuer.Run(ctx) })
 	}
 	g.Go(func() error { return s.reconciler.Run(ctx) })

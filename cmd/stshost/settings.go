@@ -1,6 +1,7 @@
 package main
 
 import (
+	"github.com/stshost/stshost/acme"
 	"github.com/stshost/stshost/config"
 	"github.com/stshost/stshost/dnsupdate"
 	"github.com/stshost/stshost/internal/state"
@@ -16,6 +17,7 @@ func loadConfig(path string) (*config.Config, error) {
 		CheckAccount: func(provider string, settings map[string]string) error {
 			return dnsupdate.Check(dnsupdate.Account{Provider: provider, Settings: settings})
 		},
+		CheckCertificate: acme.CheckOwn,
 	})
 }
 

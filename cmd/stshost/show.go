@@ -159,6 +159,7 @@ func printDomain(w io.Writer, d server.DomainStatus) error {
 		row("certificate", proxysCertificate)
 	}
 	row("certificate until", stamp(d.CertificateNotAfter))
+	row("own certificate", d.CertificateOwn)
 	row("certificate problem", d.CertificateProblem)
 	row("proof", d.Proof)
 	row("DNS account", d.DNSAccount)

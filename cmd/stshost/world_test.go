@@ -152,7 +152,7 @@ func (w *world) start() *running {
 	log := &logBuffer{}
 	ctx, cancel := context.WithCancel(context.Background())
 	s, err := newService(ctx, cfg, slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: w.level})),
-		environment{dnsTransport: w.transport, now: w.now, certStore: w.certStore})
+		environment{dnsTransport: w.transport, now: w.now, certStore: w.certStore, ownEvery: 20 * time.Millisecond})
 	if err != nil {
 		cancel()
 		w.t.Fatal(err)

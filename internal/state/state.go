@@ -134,7 +134,11 @@ type CertStatus struct {
 	NextTry   time.Time // when the pending job, or the renewal, is due
 	Attempts  int
 	Problem   string
+	Own       string // file of the operator's own certificate that is served; "" if a CA is asked for one
 }
+
+// OwnRemedy is what the operator can do where CertStatus.Own has a Problem.
+const OwnRemedy = "write a renewed certificate to its files, or take its [[certificate]] out of the config and reload, and the CA takes over"
 
 // Valid reports whether a certificate exists and is valid at t.
 func (c CertStatus) Valid(t time.Time) bool {
