@@ -35,6 +35,8 @@ var mayImport = map[string][]string{
 	"server":    {"mtasts", "templates", "internal/state"},
 	"reconcile": {"mtasts", "internal/state"},
 	"notify":    {"internal/state"},
+
+	"bench": {"mtasts", "server", "store", "internal/lab", "internal/state"},
 }
 
 func TestImportDirection(t *testing.T) {

@@ -2,8 +2,12 @@ package config_test
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/BurntSushi/toml"
 
 	"github.com/stshost/stshost/config"
 )
@@ -44,4 +48,29 @@ func BenchmarkLoad(b *testing.B) {
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(size.domains), "ns/domain")
 		})
 	}
+}
+
+// BenchmarkLoadOrParse loads a large config, beside what is spent in any case
+// to read and parse its TOML.
+func BenchmarkLoadOrParse(b *testing.B) {
+	path := write(b, manyDomains(100_000, 1))
+	b.Run("stshost", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := config.Load(path, options(nil)); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("toml", func(b *testing.B) {
+		for b.Loop() {
+			text, err := os.ReadFile(filepath.Join(filepath.Dir(path), "d", "000000.toml"))
+			if err != nil {
+				b.Fatal(err)
+			}
+			var parsed map[string]any
+			if err := toml.Unmarshal(text, &parsed); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }

@@ -3,6 +3,7 @@ package store_test
 import (
 	"database/sql"
 	"fmt"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -95,4 +96,25 @@ func BenchmarkManyDomains(b *testing.B) {
 		}
 		return 1, again.Close()
 	}, 1)
+}
+
+// BenchmarkWrite saves the state of a domain, beside one row of the same size
+// written by SQLite with the same settings and nothing else.
+func BenchmarkWrite(b *testing.B) {
+	b.Run("stshost", func(b *testing.B) {
+		s := open(b, newPath(b))
+		for i := 0; b.Loop(); i++ {
+			noError(b, s.SaveDomain(b.Context(), fullDomain(fmt.Sprintf("domain%06d.example", i%1000))))
+		}
+	})
+	b.Run("sqlite", func(b *testing.B) {
+		db := raw(b, filepath.Join(b.TempDir(), "bare.db"))
+		mustExec(b, db, "PRAGMA journal_mode = wal")
+		mustExec(b, db, "PRAGMA synchronous = full")
+		mustExec(b, db, "CREATE TABLE rows (name TEXT PRIMARY KEY, data BLOB)")
+		data := make([]byte, 256)
+		for i := 0; b.Loop(); i++ {
+			mustExec(b, db, "INSERT OR REPLACE INTO rows VALUES (?, ?)", fmt.Sprintf("domain%06d.example", i%1000), data)
+		}
+	})
 }
