@@ -38,6 +38,7 @@ type world struct {
 	ahead atomic.Int64 // how far stshost's clock is ahead of ours, in nanoseconds
 
 	https, http string  // [listen]; the addresses that the CA and senders connect to unless a test sets others
+	listen      string  // more lines of [listen]
 	acme        string  // more lines of [acme]
 	domains     []entry // of the config, in order
 	extra       string  // more lines for the config
@@ -95,6 +96,7 @@ func (w *world) writeConfig() {
 https = %q
 http = %q
 admin = %q
+%s
 [store]
 url = "sqlite:%s/stshost.db"
 [acme]
@@ -113,7 +115,7 @@ smtp_port = %d
 interval = %q
 [dns.main]
 %s
-`, w.https, w.http, w.admin(), w.dir, w.lab.CA.DirectoryURL(), w.lab.ACMERootsFile, w.acme,
+`, w.https, w.http, w.admin(), w.listen, w.dir, w.lab.CA.DirectoryURL(), w.lab.ACMERootsFile, w.acme,
 		w.dnsAddr, w.dnsPort, w.lab.RootsFile, w.lab.HTTPSPort, w.lab.HTTPPort, w.lab.SMTPPort, w.watch, w.account)
 	b.WriteString(w.extra)
 	for _, d := range w.domains {

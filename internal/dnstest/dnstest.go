@@ -65,6 +65,14 @@ func RequireServer(t testing.TB, binary, debianPackage string) string {
 	return ""
 }
 
+// RequireFile is RequireServer for a part of a server that is a file.
+func RequireFile(t testing.TB, path, debianPackage string) {
+	t.Helper()
+	if _, err := os.Stat(path); err != nil {
+		missing(t, path, debianPackage)
+	}
+}
+
 // missing ends a test that needs what is not installed.
 func missing(t testing.TB, what, debianPackage string) {
 	t.Helper()
