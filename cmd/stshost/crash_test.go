@@ -27,7 +27,12 @@ type process struct {
 // spawn starts a process on the world's config.
 func (w *world) spawn() *process {
 	w.t.Helper()
-	cmd := exec.Command("stshost", "serve", "--config", w.config())
+	return w.spawnAs(exec.Command("stshost", "serve", "--config", w.config()))
+}
+
+// spawnAs is spawn by another command.
+func (w *world) spawnAs(cmd *exec.Cmd) *process {
+	w.t.Helper()
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		w.t.Fatal(err)

@@ -283,10 +283,11 @@ func TestBehindHAProxyProxyV2(t *testing.T) {
 	binary := dnstest.RequireServer(t, "haproxy", "haproxy")
 	w := newWorld(t, "haproxy.test")
 	port := w.port()
+	r := w.balanced(port) // first: to HAProxy a server is down until it was up for two health checks
 	w.front(binary, "-db", "-f", w.deployed("haproxy/passthrough.cfg",
 		"bind :::443 v4v6", "bind "+w.lab.HTTPSAddr,
 		"127.0.0.1:8443 send", "127.0.0.1:"+port+" send"))
-	r := w.balanced(port)
+	r.reload()
 	w.sees(w.confirmed("haproxy.test")) // so the CA's tls-alpn-01 came through
 	r.seenFrom("haproxy.test")
 	if strings.Contains(r.log.String(), "did not begin with a PROXY protocol header") {
