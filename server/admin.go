@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"encoding/json"
 	"net"
 	"net/http"
@@ -13,9 +14,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// adminHandler is what the admin listener answers. tcp says that browsers can
-// reach it.
-func (s *Server) adminHandler(tcp bool) (http.Handler, error) {
+// adminHandler is what the admin listener answers until ctx ends. tcp says that
+// browsers can reach it.
+func (s *Server) adminHandler(ctx context.Context, tcp bool) (http.Handler, error) {
 	r := chi.NewRouter()
 	r.Use(s.adminHeaders, middleware.GetHead)
 	origin := http.NewCrossOriginProtection()
@@ -39,7 +40,7 @@ func (s *Server) adminHandler(tcp bool) (http.Handler, error) {
 		}
 		r.Get("/", s.statusPage)
 		r.Get("/domains/{domain}", s.domainPage)
-		err = s.mountAPI(r)
+		err = s.mountAPI(ctx, r)
 	})
 	if err != nil {
 		return nil, err

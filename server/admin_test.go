@@ -25,6 +25,9 @@ type backend struct {
 	reloadErr error
 	readyErr  error
 	reloads   int
+	events    []state.Event
+	asked     []state.EventQuery
+	waits     []time.Duration
 }
 
 func newBackend(now time.Time) *backend {
@@ -71,6 +74,26 @@ func (b *backend) Reload(context.Context) (server.ReloadResult, error) {
 	defer b.mu.Unlock()
 	b.reloads++
 	return b.reload, b.reloadErr
+}
+
+func (b *backend) Events(ctx context.Context, q state.EventQuery, wait time.Duration) ([]state.Event, error) {
+	b.mu.Lock()
+	b.asked, b.waits = append(b.asked, q), append(b.waits, wait)
+	b.mu.Unlock()
+	var found []state.Event
+	for _, e := range b.events {
+		if e.ID > q.After && (q.Domain == "" || q.Domain == e.Domain) {
+			found = append(found, e)
+		}
+	}
+	if len(found) == 0 && wait > 0 {
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return found, b.domainErr
 }
 
 func (b *backend) Ready() error { return b.readyErr }
@@ -240,7 +263,7 @@ func TestInnerDetailStaysInside(t *testing.T) {
 	b := newBackend(time.Now())
 	b.domainErr = errors.New("sqlite: password=hunter2")
 	addr := startAdmin(t, b)
-	for _, path := range []string{"/", "/domains/a.example", "/api/v1/domains", "/api/v1/domains/a.example/explain"} {
+	for _, path := range []string{"/", "/domains/a.example", "/api/v1/domains", "/api/v1/domains/a.example/explain", "/api/v1/events"} {
 		resp, body := do(t, http.DefaultClient, "GET", "http://"+addr+path)
 		if resp.StatusCode != 500 || strings.Contains(body, "hunter2") || !strings.Contains(body, "log") {
 			t.Errorf("%s: %d %s", path, resp.StatusCode, body)
@@ -256,6 +279,7 @@ func TestInnerDetailStaysInside(t *testing.T) {
 func TestAPIContract(t *testing.T) {
 	b := newBackend(time.Now())
 	b.reload = server.ReloadResult{Added: []string{"new.example"}, Unchanged: 2}
+	b.events = someEvents(time.Now())
 	addr := startAdmin(t, b)
 	resp, body := do(t, http.DefaultClient, "GET", "http://"+addr+"/api/v1/openapi.json")
 	if resp.StatusCode != 200 {
@@ -274,6 +298,8 @@ func TestAPIContract(t *testing.T) {
 		status                  int
 	}{
 		{"GET", "/api/v1/domains", "/api/v1/domains", 200},
+		{"GET", "/api/v1/events", "/api/v1/events", 200},
+		{"GET", "/api/v1/events?limit=x", "/api/v1/events", 422},
 		{"GET", "/api/v1/domains/a.example", "/api/v1/domains/{domain}", 200},
 		{"GET", "/api/v1/domains/c.example", "/api/v1/domains/{domain}", 200},
 		{"GET", "/api/v1/domains/x.example", "/api/v1/domains/{domain}", 404},
@@ -353,6 +379,9 @@ func (o openAPI) check(t *testing.T, where string, schema map[string]any, v any)
 		properties, _ := schema["properties"].(map[string]any)
 		for key, member := range v {
 			p, ok := properties[key].(map[string]any)
+			if !ok { // a map with keys of any name
+				p, ok = schema["additionalProperties"].(map[string]any)
+			}
 			if !ok {
 				t.Errorf("%s.%s is not in the document", where, key)
 				continue

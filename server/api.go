@@ -35,8 +35,9 @@ type recordList struct {
 	Records []DNSRecord `json:"records" nullable:"false" doc:"The DNS records that the domain needs"`
 }
 
-// mountAPI adds the API and its OpenAPI description to r.
-func (s *Server) mountAPI(r chi.Router) error {
+// mountAPI adds the API and its OpenAPI description to r. When ctx ends nothing
+// waits any more.
+func (s *Server) mountAPI(ctx context.Context, r chi.Router) error {
 	config := huma.DefaultConfig("stshost", s.cfg.Version)
 	config.Info.Description = "What the policy domains of this stshost server need and how they stand."
 	config.CreateHooks = nil // no $schema links
@@ -50,6 +51,7 @@ func (s *Server) mountAPI(r chi.Router) error {
 	operation(s, api, "explain-domain", http.MethodGet, "/domains/{domain}/explain", "Say what blocks a domain and what to do", s.apiExplain, http.StatusNotFound)
 	operation(s, api, "list-records", http.MethodGet, "/domains/{domain}/records", "List the DNS records that a domain needs", s.apiRecords, http.StatusNotFound)
 	operation(s, api, "get-fetches", http.MethodGet, "/domains/{domain}/fetches", "Show fetches and failed TLS handshakes at the policy host", s.apiFetches, http.StatusNotFound)
+	s.mountEvents(api, ctx)
 	operation(s, api, "reload", http.MethodPost, "/reload", "Read the configuration again and swap it in whole", s.apiReload)
 	operation(s, api, "get-version", http.MethodGet, "/version", "Say what is running", s.apiVersion)
 

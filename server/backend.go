@@ -19,6 +19,9 @@ type Backend interface {
 	// Records returns the DNS records that a domain needs, in the order in which
 	// they should be shown. It fails as Domain does.
 	Records(ctx context.Context, name string) ([]DNSRecord, error)
+	// Events returns the events that q chooses, the oldest first. If there is
+	// none it waits for one, for as long as wait; none is no error.
+	Events(ctx context.Context, q state.EventQuery, wait time.Duration) ([]state.Event, error)
 	// Reload reads the configuration again and swaps it in whole. If it has
 	// faults the error wraps an *InvalidConfigError and nothing has changed.
 	Reload(ctx context.Context) (ReloadResult, error)

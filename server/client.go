@@ -89,6 +89,14 @@ func (c *Client) Fetches(ctx context.Context, name string) (Fetches, error) {
 	return r, err
 }
 
+// Events returns the events that q chooses, the oldest first. If there is none
+// the server waits for one, for as long as wait, MaxEventWait at most.
+func (c *Client) Events(ctx context.Context, q state.EventQuery, wait time.Duration) ([]Event, error) {
+	var r eventList
+	err := c.ask(ctx, http.MethodGet, &r, "events?"+eventValues(q, wait).Encode())
+	return r.Events, err
+}
+
 // Reload makes the server read its configuration again. The error wraps an
 // *InvalidConfigError if the configuration has faults.
 func (c *Client) Reload(ctx context.Context) (ReloadResult, error) {
@@ -109,7 +117,12 @@ func (c *Client) do(ctx context.Context, method string, out any, path ...string)
 	for i := range path {
 		path[i] = url.PathEscape(path[i])
 	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://localhost"+apiPrefix+"/"+strings.Join(path, "/"), nil)
+	return c.ask(ctx, method, out, strings.Join(path, "/"))
+}
+
+// ask is do with path and query as they stand in a URL.
+func (c *Client) ask(ctx context.Context, method string, out any, target string) error {
+	req, err := http.NewRequestWithContext(ctx, method, "http://localhost"+apiPrefix+"/"+target, nil)
 	if err != nil {
 		return fmt.Errorf("admin address %q: %w", c.addr, err)
 	}

@@ -21,6 +21,9 @@ import (
 // maxRows is how many domains the status page lists at once.
 const maxRows = 500
 
+// maxEvents is how many events the page of a domain shows.
+const maxEvents = 20
+
 // contentSecurityPolicy allows the pages their stylesheet and their search form,
 // and nothing else.
 func contentSecurityPolicy(t *templates.Set) string {
@@ -114,6 +117,11 @@ func (s *Server) domainPage(w http.ResponseWriter, r *http.Request) {
 		s.problemPage(w, r, err)
 		return
 	}
+	events, err := s.cfg.Backend.Events(r.Context(), state.EventQuery{Domain: name, Newest: true, Limit: maxEvents}, 0)
+	if err != nil {
+		s.problemPage(w, r, err)
+		return
+	}
 	e, f := Explain(d), s.fetches.get(mtasts.PolicyHost(name))
 	p := templates.DomainPage{
 		Version: s.cfg.Version, Now: s.stamp(s.now()),
@@ -125,7 +133,12 @@ func (s *Server) domainPage(w http.ResponseWriter, r *http.Request) {
 		Policy: d.Body, PolicyURL: mtasts.PolicyURL(name),
 		Served: f.Served, Refused: f.Refused, FailedHandshakes: f.FailedHandshakes,
 		CountedSince: s.stamp(f.Since), LastServed: s.stamp(f.LastServed),
-		Fetches: s.events(f.Recent), Failures: s.events(f.RecentFailures),
+		Fetches: s.requests(f.Recent), Failures: s.requests(f.RecentFailures),
+	}
+	for _, e := range slices.Backward(events) { // what is new stands first
+		p.Events = append(p.Events, templates.Event{
+			Time: s.stamp(e.Time), Severity: string(e.Severity), Tone: severityTone(e.Severity), Text: e.Text, Remedy: e.Remedy,
+		})
 	}
 	for _, rec := range records {
 		p.Records = append(p.Records, templates.Record{Name: rec.Name, Type: rec.Type, Data: rec.Data, Purpose: rec.Purpose, Managed: rec.Managed})
@@ -133,7 +146,7 @@ func (s *Server) domainPage(w http.ResponseWriter, r *http.Request) {
 	writePage(s, w, http.StatusOK, s.templates.Domain, p)
 }
 
-func (s *Server) events(events []FetchEvent) []templates.Fetch {
+func (s *Server) requests(events []FetchEvent) []templates.Fetch {
 	var out []templates.Fetch
 	for _, e := range events {
 		out = append(out, templates.Fetch{Time: s.stamp(e.Time), Remote: e.Remote, UserAgent: e.UserAgent, Reason: e.Reason, Protocol: e.Protocol, Status: e.Status})
@@ -212,4 +225,15 @@ func tone(d DomainStatus) templates.Tone {
 		return templates.Good
 	}
 	return templates.Wait
+}
+
+// severityTone is how an event of that severity looks.
+func severityTone(s state.Severity) templates.Tone {
+	switch s {
+	case state.SeverityCritical:
+		return templates.Bad
+	case state.SeverityWarning:
+		return templates.Wait
+	}
+	return templates.Good
 }

@@ -12,16 +12,17 @@ import (
 	"github.com/stshost/stshost/mtasts"
 )
 
-// badNameError says that what was asked for is no domain name at all.
-type badNameError struct{ err error }
+// badInputError says that what was asked with is not what it must be, as a
+// domain that is no name at all.
+type badInputError struct{ err error }
 
-func (e *badNameError) Error() string { return e.err.Error() }
+func (e *badInputError) Error() string { return e.err.Error() }
 
 // domainName brings a name in a URL into the form that the Backend knows.
 func domainName(s string) (string, error) {
 	name, err := mtasts.ParseDomain(s)
 	if err != nil {
-		return "", &badNameError{err}
+		return "", &badInputError{err}
 	}
 	return name, nil
 }
@@ -31,7 +32,7 @@ func domainName(s string) (string, error) {
 func (s *Server) problem(path string, err error) *huma.ErrorModel {
 	p := &huma.ErrorModel{Detail: err.Error()}
 	var invalid *InvalidConfigError
-	var name *badNameError
+	var name *badInputError
 	switch {
 	case errors.As(err, &invalid):
 		p.Status = http.StatusUnprocessableEntity

@@ -184,7 +184,7 @@ func (s *Server) ServeAdmin(ctx context.Context, ln net.Listener) error {
 		ln.Close()
 		return errors.New("server: Config.Backend is missing")
 	}
-	handler, err := s.adminHandler(ln.Addr().Network() != "unix")
+	handler, err := s.adminHandler(ctx, ln.Addr().Network() != "unix")
 	if err != nil {
 		ln.Close()
 		return err

@@ -74,6 +74,15 @@ type DomainPage struct {
 	Served, Refused, FailedHandshakes uint64
 	CountedSince, LastServed          Stamp
 	Fetches, Failures                 []Fetch
+	Events                            []Event // the latest first
+}
+
+// Event is something that happened to a domain.
+type Event struct {
+	Time         Stamp
+	Severity     string
+	Tone         Tone
+	Text, Remedy string
 }
 
 // Record is a DNS record that a domain needs.

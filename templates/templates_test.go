@@ -42,6 +42,7 @@ func TestPages(t *testing.T) {
 				Certificate: at, CertificateTry: at, CertificateOwn: evil, LastRun: at, NextRun: at, DNSAccount: evil, Policy: evil, PolicyURL: "https://x.example/",
 				Records: []templates.Record{{Name: evil, Type: "TXT", Data: evil, Purpose: evil, Managed: true}, {}},
 				Served:  1, Refused: 2, FailedHandshakes: 3, CountedSince: at, LastServed: at, Fetches: fetch, Failures: fetch,
+				Events: []templates.Event{{Time: at, Severity: evil, Tone: templates.Bad, Text: evil, Remedy: evil}, {}},
 			})
 		},
 		"policy host": func(w io.Writer) error {

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stshost/stshost/config"
+	"github.com/stshost/stshost/internal/state"
 	"github.com/stshost/stshost/server"
 )
 
@@ -20,6 +21,7 @@ type reader interface {
 	Domains(ctx context.Context) ([]server.DomainStatus, error)
 	Domain(ctx context.Context, name string) (server.DomainStatus, error)
 	Records(ctx context.Context, name string) ([]server.DNSRecord, error)
+	Events(ctx context.Context, q state.EventQuery, wait time.Duration) ([]server.Event, error)
 }
 
 // withReader finds out whether a server runs and hands f the one to ask. If

@@ -31,6 +31,7 @@ func (s *service) wireACME(cfg *config.Config) error {
 		HTTP01:       cfg.Listen.HTTP != "",
 		Logger:       s.log,
 		Now:          s.env.now,
+		Event:        s.hostEvent,
 		OnChange:     func(host string) { s.reconciler.WakeHost(host) },
 	})
 	return err

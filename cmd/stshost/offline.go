@@ -117,6 +117,19 @@ func (o *offline) Domains(ctx context.Context) ([]server.DomainStatus, error) {
 	return o.facts.statuses(ctx, o.snapshots)
 }
 
+// Events returns what the store has; nothing comes while no server runs.
+func (o *offline) Events(ctx context.Context, q state.EventQuery, _ time.Duration) ([]server.Event, error) {
+	if o.store == nil {
+		return nil, nil
+	}
+	found, err := o.store.Events(ctx, q)
+	all := make([]server.Event, 0, len(found))
+	for _, e := range found {
+		all = append(all, server.NewEvent(e))
+	}
+	return all, err
+}
+
 func (o *offline) Domain(ctx context.Context, name string) (server.DomainStatus, error) {
 	s, err := o.find(name)
 	if err != nil {

@@ -19,6 +19,12 @@ func (s *service) Reload(ctx context.Context) (server.ReloadResult, error) {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
 	defer s.tellReload()()
+	res, err := s.reload(ctx)
+	s.noteReload(res, err)
+	return res, err
+}
+
+func (s *service) reload(ctx context.Context) (server.ReloadResult, error) {
 	old := s.config()
 	next, err := loadConfig(old.File)
 	if err != nil {

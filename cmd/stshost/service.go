@@ -15,6 +15,7 @@ import (
 	"github.com/stshost/stshost/check"
 	"github.com/stshost/stshost/config"
 	"github.com/stshost/stshost/dnsupdate"
+	"github.com/stshost/stshost/events"
 	"github.com/stshost/stshost/reconcile"
 	"github.com/stshost/stshost/server"
 	"github.com/stshost/stshost/store"
@@ -27,6 +28,7 @@ type service struct {
 
 	lock       *storeLock
 	store      *store.Store
+	events     *events.Log
 	policies   *server.Policies
 	own        *acme.Own
 	certs      *acme.Certificates
@@ -74,6 +76,7 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, env e
 	if s.store, err = store.Open(ctx, cfg.Store.Path); err != nil {
 		return nil, err
 	}
+	s.openEvents(cfg)
 	secret, err := s.store.Secret(ctx, "probe")
 	if err != nil {
 		return nil, err
@@ -103,6 +106,7 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, env e
 		Hairpin:  cfg.Prove.Via != "",
 		Interval: cfg.Watch.Interval,
 		Workers:  cfg.Watch.Workers,
+		Event:    s.events.Record,
 		Now:      env.now,
 		Logger:   log,
 	})
@@ -138,6 +142,7 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, env e
 // everything. A signal of hup has the config read again; nil is none.
 func (s *service) run(ctx context.Context, hup <-chan os.Signal) error {
 	defer s.close()
+	s.noteStart(ctx)
 	g, ctx := errgroup.WithContext(ctx)
 	s.serveAll(ctx, g)
 	if !s.started.Listen.ProxyTLS() {
@@ -147,11 +152,14 @@ func (s *service) run(ctx context.Context, hup <-chan os.Signal) error {
 	g.Go(func() error { return s.reconciler.Run(ctx) })
 	g.Go(func() error { return s.reloadOn(ctx, hup) })
 	g.Go(func() error { return s.keepInformed(ctx) })
-	return g.Wait()
+	err := g.Wait()
+	s.noteStop(err)
+	return err
 }
 
 func (s *service) close() {
 	s.listeners.close()
+	s.closeEvents()
 	if s.store != nil {
 		if err := s.store.Close(); err != nil {
 			s.log.Error("closing the store", "error", err)
