@@ -64,7 +64,8 @@ func (i *Issuer) elsewhere(ca *authority, job state.CertJob, now time.Time, orde
 	return job
 }
 
-// afterForbidden makes the host wait as it does after a refusal. If it is a
+// afterForbidden makes the host wait, but not as long as after a refusal of the
+// CA: nothing was asked of it. If it is a
 // fall-back that may not issue for the host, that is no fault of the host's:
 // it waits for the CA that may.
 func (i *Issuer) afterForbidden(ca *authority, job state.CertJob, now time.Time) state.CertJob {
@@ -74,9 +75,13 @@ func (i *Issuer) afterForbidden(ca *authority, job state.CertJob, now time.Time)
 		return job
 	}
 	job.Attempts++
-	job.Due = now.Add(patience(job, now))
+	job.Due = now.Add(min(patience(job, now), lookAgain))
 	return job
 }
+
+// lookAgain is the longest wait after a refusal that cost no order: whoever
+// has mended the records should not wait for a day.
+const lookAgain = 10 * time.Minute
 
 // patience is how long a host waits after its last failed attempt: backoff,
 // but as a certificate runs out, no more than a sixth of the life that it has

@@ -52,9 +52,9 @@ func (e *errBudget) Error() string {
 var errStopping = errors.New("acme: shutting down")
 
 // attempt tries once to get a certificate from ca: at most one order, one
-// challenge type. stop ends when no new order may be opened, ctx when an open one is to
-// be abandoned.
-func (i *Issuer) attempt(stop, ctx context.Context, ca *authority, job state.CertJob) outcome {
+// challenge type, which it notes in j. stop ends when no new order may be
+// opened, ctx when an open one is to be abandoned.
+func (i *Issuer) attempt(stop, ctx context.Context, ca *authority, j *state.CertJob) outcome {
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
 
@@ -67,7 +67,9 @@ func (i *Issuer) attempt(stop, ctx context.Context, ca *authority, job state.Cer
 		return ca.withoutAccount(stop, err)
 	}
 	identity := CAIdentity{Directory: ca.Directory, Domains: acct.dir.Meta.CAAIdentities, AccountURI: acct.kid}
-	if err := i.cfg.Permit(prepare, job.Host, identity, job.Challenge); err != nil {
+	err = i.permitted(prepare, identity, j)
+	job := *j
+	if err != nil {
 		if stop.Err() != nil {
 			return outcome{verdict: stopped}
 		}
@@ -110,6 +112,20 @@ func (i *Issuer) attempt(stop, ctx context.Context, ca *authority, job state.Cer
 	i.closeChallenge(tidy, job.Host, job.Challenge)
 
 	return i.judge(stop, ca, job, seen, cache.release(), err)
+}
+
+// permitted asks [IssuerConfig.Permit] for the challenge type of j, and for the
+// other where only that is the matter.
+func (i *Issuer) permitted(ctx context.Context, ca CAIdentity, j *state.CertJob) error {
+	err := i.cfg.Permit(ctx, j.Host, ca, j.Challenge)
+	var refusal interface{ OtherChallenge() bool }
+	if other := i.other(j.Challenge); errors.As(err, &refusal) && refusal.OtherChallenge() && other != j.Challenge {
+		if i.cfg.Permit(ctx, j.Host, ca, other) == nil {
+			j.Challenge = other
+			return nil
+		}
+	}
+	return err
 }
 
 // debit takes one order from the account's budget.

@@ -173,6 +173,43 @@ func TestPermit(t *testing.T) {
 	})
 }
 
+// onlyHTTP is a refusal of every type but http-01.
+type onlyHTTP struct{ error }
+
+func (onlyHTTP) OtherChallenge() bool { return true }
+
+// Where only the challenge type is refused the other is taken in the same
+// attempt, and kept for the renewal; where both are, the host waits, for ten
+// minutes at most.
+func TestPermitOtherChallenge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, host)
+		r.cfg.HTTP01 = false
+		r.cfg.Permit = func(_ context.Context, _ string, _ acme.CAIdentity, challenge string) error {
+			if challenge == acme.HTTP01 {
+				return nil
+			}
+			return onlyHTTP{errors.New("CAA of example.com wants http-01")}
+		}
+		r.start()
+		r.request(host)
+		after(time.Hour)
+		r.wantOrders(host, 0)
+		if job := r.store.job(host); job.Attempts < 6 || !strings.Contains(job.Problem, "wants http-01") {
+			t.Errorf("job %+v", job)
+		}
+		r.stop()
+		r.cfg.HTTP01 = true
+		r.start()
+		defer r.stop()
+		after(11 * time.Minute)
+		r.wantOrders(host, 1)
+		if job := r.store.job(host); job.Challenge != acme.HTTP01 || job.Problem != "" {
+			t.Errorf("job %+v", job)
+		}
+	})
+}
+
 // An outage of the first CA costs a host nothing where there is a second, and
 // the first is used again when it is back.
 func TestFallback(t *testing.T) {

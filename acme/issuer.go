@@ -43,8 +43,9 @@ type IssuerConfig struct {
 	// Permit is asked in every attempt before an order is sent whether the CA
 	// may issue for the host by this challenge type, e.g. for a look at the CAA
 	// records (RFC 8659). Its error is told as the host's problem, no order is
-	// spent, and the host waits as it does after a refusal of the CA. It must
-	// end soon after ctx. nil permits everything.
+	// spent, and the host waits for ten minutes at most. An error with a method
+	// OtherChallenge() bool that is true has it asked for the other type, too.
+	// It must end soon after ctx. nil permits everything.
 	Permit func(ctx context.Context, host string, ca CAIdentity, challenge string) error
 	// Event is told what happens to certificates. It returns at once. It may
 	// be nil.

@@ -223,7 +223,7 @@ func (i *Issuer) storeFailed(ctx context.Context, err error) {
 
 // work runs one attempt of a job at ca and journals how it ended.
 func (i *Issuer) work(stop, ctx context.Context, ca *authority, job state.CertJob) {
-	out := i.attempt(stop, ctx, ca, job)
+	out := i.attempt(stop, ctx, ca, &job)
 	if out.verdict == issued {
 		renewal := state.CertJob{
 			Host: job.Host, NotAfter: out.cert.NotAfter, Challenge: job.Challenge, LastAttempt: job.LastAttempt, CA: ca.Directory,

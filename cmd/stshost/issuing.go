@@ -5,10 +5,11 @@ import (
 
 	"github.com/stshost/stshost/acme"
 	"github.com/stshost/stshost/config"
+	"github.com/stshost/stshost/internal/resolver"
 )
 
 // wireACME makes both sides of the certificates.
-func (s *service) wireACME(cfg *config.Config) error {
+func (s *service) wireACME(cfg *config.Config, res *resolver.Resolver) error {
 	cas, err := authorities(cfg)
 	if err != nil {
 		return err
@@ -32,6 +33,7 @@ func (s *service) wireACME(cfg *config.Config) error {
 		Logger:       s.log,
 		Now:          s.env.now,
 		Event:        s.hostEvent,
+		Permit:       newCAAGate(res.CAA, s.env.now, s.log).permit,
 		OnChange:     func(host string) { s.reconciler.WakeHost(host) },
 	})
 	return err

@@ -85,7 +85,7 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, env e
 	if err != nil {
 		return nil, err
 	}
-	if err := s.wireACME(cfg); err != nil {
+	if err := s.wireACME(cfg, res); err != nil {
 		return nil, err
 	}
 	if s.dns, err = s.newUpdater(cfg, res); err != nil {

@@ -44,6 +44,10 @@ func (r *Refusal) Error() string {
 	return r.what() + "; " + r.Remedy()
 }
 
+// OtherChallenge reports whether an order by another validation method may be
+// permitted.
+func (r *Refusal) OtherChallenge() bool { return r.Reason == OtherMethod }
+
 func (r *Refusal) what() string {
 	noun := "the CAA record at "
 	if len(r.Records) > 1 {
