@@ -20,7 +20,7 @@ func ownPairs(cfg *config.Config) []acme.OwnPair {
 
 // newOwn loads the certificates of the operator's own.
 func (s *service) newOwn(cfg *config.Config) *acme.Own {
-	own := acme.NewOwn(acme.OwnConfig{Every: s.env.ownEvery, Now: s.env.now, Logger: s.log, OnChange: s.ownChanged})
+	own := acme.NewOwn(acme.OwnConfig{Every: s.env.ownEvery, Now: s.env.now, Logger: s.log, Event: s.hostEvent, OnChange: s.ownChanged})
 	own.Set(ownPairs(cfg))
 	return own
 }

@@ -66,6 +66,20 @@ func (w *world) awaitCertificate(host, before string) string {
 	return now
 }
 
+// told wants an event of that severity about an own certificate.
+func (w *world) told(severity state.Severity, text string) {
+	w.t.Helper()
+	eventually(w.t, func() error {
+		all, err := w.client().Events(w.t.Context(), state.EventQuery{Kind: state.KindCertificateOwn, MinSeverity: severity}, 0)
+		for _, e := range all {
+			if e.Severity == severity && strings.Contains(e.Text, text) && e.Remedy != "" {
+				return nil
+			}
+		}
+		return errors.Join(fmt.Errorf("no %s event says %q: %+v", severity, text, all), err)
+	})
+}
+
 // A wildcard that the operator brings along protects a domain without a single
 // order, and is replaced when its files are.
 func TestOwnCertificate(t *testing.T) {
@@ -98,6 +112,7 @@ func TestOwnCertificate(t *testing.T) {
 	if now := w.certificate(host); now != second {
 		t.Error("another certificate is served")
 	}
+	w.told(state.SeverityWarning, "half written")
 	if n := strings.Count(s.log.String(), "half written"); n != 1 {
 		t.Errorf("the log says it %d times", n)
 	}
@@ -134,6 +149,7 @@ func TestOwnCertificateExpires(t *testing.T) {
 		t.Errorf("step %s", d.Step)
 	}
 	w.explains(example, "the own certificate", "expired at", "the CA takes over")
+	w.told(state.SeverityCritical, "expired at")
 	if n := w.lab.CA.TotalOrders(); n != 0 {
 		t.Errorf("%d orders at the CA while the config has an own certificate", n)
 	}
