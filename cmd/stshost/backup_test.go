@@ -1,13 +1,19 @@
 package main
 
 import (
+	"database/sql"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/stshost/stshost/internal/state"
+	"github.com/stshost/stshost/server"
 )
 
 // cli runs a command line on the world's config in a process of its own.
@@ -38,6 +44,19 @@ func (w *world) refuses(args []string, texts ...string) {
 		if !strings.Contains(out, text) {
 			w.t.Errorf("stshost %s does not say %q:\n%s", strings.Join(args, " "), text, out)
 		}
+	}
+}
+
+// inStore changes the store of a stopped server.
+func (w *world) inStore(query string) {
+	w.t.Helper()
+	db, err := sql.Open("sqlite", w.storePath())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.ExecContext(w.t.Context(), query); err != nil {
+		w.t.Fatal(err)
 	}
 }
 
@@ -142,5 +161,100 @@ func TestDamagedStore(t *testing.T) {
 	w.sees(after)
 	if after.ID != before.ID || w.lab.CA.TotalOrders() != 1 {
 		t.Errorf("id %s, want %s; %d orders", after.ID, before.ID, w.lab.CA.TotalOrders())
+	}
+}
+
+// neitherOf waits until the domain is confirmed with an id that none of these
+// states had.
+func (w *world) neitherOf(states ...server.DomainStatus) server.DomainStatus {
+	w.t.Helper()
+	return w.await(states[0].Domain, "confirmed with a new id", func(d server.DomainStatus) bool {
+		return d.Step == state.Confirmed && d.LastError == "" && d.ID != "" &&
+			!slices.ContainsFunc(states, func(old server.DomainStatus) bool { return old.ID == d.ID })
+	})
+}
+
+// An older backup comes back: what was announced since gets a new id, a domain
+// that the backup does not know is taken over as it is published, and nobody is
+// ever shown an id that stands for another policy.
+func TestOlderBackup(t *testing.T) {
+	w := newWorld(t, example, "second.test")
+	second := w.domains[1]
+	w.domains = w.domains[:1]
+	s := w.start()
+	first := w.confirmed(example)
+	file := w.backup()
+	w.domains[0].mx = []string{"mx2.mail.test"}
+	w.domains = append(w.domains, second)
+	s.reload()
+	changed, added := w.confirmedAnew(first), w.confirmed(second.name)
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+
+	w.must("store", "restore", file)
+	orders := w.lab.CA.TotalOrders()
+	s = w.start()
+	s.reconciler.Wake(example) // else within minutes
+	after := w.neitherOf(first, changed)
+	w.sees(after)
+	if after.ID == first.ID || after.Body != changed.Body {
+		t.Errorf("id %s with %q, want a new id with %q", after.ID, after.Body, changed.Body)
+	}
+	again := w.confirmed(second.name)
+	w.sees(again)
+	if again.ID != added.ID || again.Body != added.Body {
+		t.Errorf("id %s with %q, want %s with %q", again.ID, again.Body, added.ID, added.Body)
+	}
+	if n := w.lab.CA.TotalOrders() - orders; n != 1 {
+		t.Errorf("%d orders, want one, for the domain that the backup does not know", n)
+	}
+	bodies := map[string]string{} // by id
+	for _, d := range []server.DomainStatus{first, changed, added, after} {
+		if other, ok := bodies[d.ID]; ok && other != d.Body {
+			t.Errorf("%s stood for %q and for %q", d.ID, other, d.Body)
+		}
+		bodies[d.ID] = d.Body
+	}
+}
+
+// The backup has the certificate from before the last renewal, and the domain
+// still in the policy that was enforced meanwhile.
+func TestBackupFromBeforeARenewalAndAPin(t *testing.T) {
+	w := newWorld(t, example)
+	s := w.start()
+	first := w.confirmed(example)
+	file := w.backup()
+	w.domains[0].lines = `mode = "enforce"`
+	s.reload()
+	pinned := w.await(example, "enforce", func(d server.DomainStatus) bool {
+		return d.Mode == "enforce" && d.Step == state.Confirmed && d.LastError == ""
+	})
+	w.domains[0].lines = "" // it stays in enforce
+	s.reload()
+	if d := w.confirmed(example); d.Mode != "enforce" || d.ID != pinned.ID {
+		t.Fatalf("mode %s, id %s", d.Mode, d.ID)
+	}
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+	w.must("store", "restore", file)
+	w.inStore(`UPDATE cert_jobs SET due = 1`) // as if it was long ago
+	orders := w.lab.CA.TotalOrders()
+	s = w.start()
+	s.reconciler.Wake(example)
+	after := w.neitherOf(first, pinned)
+	w.sees(after)
+	if after.Mode != "enforce" || after.Body != pinned.Body {
+		t.Errorf("the old store lowered it to %q", after.Body)
+	}
+	eventually(t, func() error {
+		if st := s.issuer.Stats(); st.Issued != 1 {
+			return fmt.Errorf("the certificate is not renewed: %+v", st)
+		}
+		return nil
+	})
+	if n := w.lab.CA.TotalOrders() - orders; n != 1 {
+		t.Errorf("%d orders for one renewal", n)
 	}
 }
