@@ -60,8 +60,6 @@ func (w *world) inStore(query string) {
 	}
 }
 
-func (w *world) storePath() string { return filepath.Join(w.dir, "stshost.db") }
-
 // backup makes a backup and returns its file.
 func (w *world) backup() string {
 	w.t.Helper()

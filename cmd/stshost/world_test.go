@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,6 +44,7 @@ type world struct {
 	domains     []entry // of the config, in order
 	extra       string  // more lines for the config
 	watch       string  // [watch] interval
+	storeDir    string  // where the store is; "": in dir
 
 	level     slog.Level                                        // what is logged
 	certStore func(acme.CertificateStore) acme.CertificateStore // see environment
@@ -86,6 +88,8 @@ func newWorld(t *testing.T, domains ...string) *world {
 func (w *world) config() string { return filepath.Join(w.dir, "config.toml") }
 func (w *world) admin() string  { return "unix:" + filepath.Join(w.dir, "admin.sock") }
 
+func (w *world) storePath() string { return filepath.Join(cmp.Or(w.storeDir, w.dir), "stshost.db") }
+
 func (w *world) client() *server.Client { return server.NewClient(w.admin()) }
 
 // writeConfig writes the config file anew.
@@ -98,7 +102,7 @@ http = %q
 admin = %q
 %s
 [store]
-url = "sqlite:%s/stshost.db"
+url = "sqlite:%s"
 [acme]
 directory = %q
 roots_file = %q
@@ -115,7 +119,7 @@ smtp_port = %d
 interval = %q
 [dns.main]
 %s
-`, w.https, w.http, w.admin(), w.listen, w.dir, w.lab.CA.DirectoryURL(), w.lab.ACMERootsFile, w.acme,
+`, w.https, w.http, w.admin(), w.listen, w.storePath(), w.lab.CA.DirectoryURL(), w.lab.ACMERootsFile, w.acme,
 		w.dnsAddr, w.dnsPort, w.lab.RootsFile, w.lab.HTTPSPort, w.lab.HTTPPort, w.lab.SMTPPort, w.watch, w.account)
 	b.WriteString(w.extra)
 	for _, d := range w.domains {
