@@ -68,6 +68,7 @@ type Issuer struct {
 	cas     []*authority  // in the order of the config
 	stalled pause         // our store cannot be used
 	wake    chan struct{} // something may be due
+	looked  time.Time     // what the wall clock showed last; the scheduler's
 
 	jobs    sync.Mutex // held while a job is read, changed and written back
 	running atomic.Int64
@@ -157,7 +158,7 @@ func (i *Issuer) request(ctx context.Context, host, challenge string) error {
 		return err
 	}
 	now := i.now()
-	valid := err == nil && damage == nil && !now.Before(cert.NotBefore) && now.Before(cert.NotAfter)
+	valid := err == nil && damage == nil && now.Before(cert.NotAfter)
 	want := state.CertJob{
 		Host: host, Due: now, Challenge: challenge,
 		Problem: job.Problem, LastAttempt: job.LastAttempt,

@@ -49,7 +49,7 @@ func renewalDue(host string, notBefore, notAfter time.Time) time.Time {
 // because the store is out of order.
 type pause struct {
 	mu     sync.Mutex
-	until  time.Time
+	until  time.Time // as the wall clock has it: see setBack
 	reason string
 	since  time.Time // when the CA was last found unusable
 	length int       // how often in a row
@@ -66,7 +66,7 @@ func (p *pause) get(now time.Time) (until time.Time, reason string, ok bool) {
 func (p *pause) extend(until time.Time, reason string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if until.After(p.until) {
+	if until = until.Round(0); until.After(p.until) {
 		p.until, p.reason = until, reason
 	}
 }
@@ -80,7 +80,7 @@ func (p *pause) unusable(began, now, retryAt time.Time, reason string) time.Time
 	defer p.mu.Unlock()
 	if p.length == 0 || !began.Before(p.since) {
 		p.length++
-		p.since = now
+		p.since = now.Round(0)
 	}
 	wait := outage(p.length)
 	if !retryAt.IsZero() {
@@ -91,7 +91,7 @@ func (p *pause) unusable(began, now, retryAt time.Time, reason string) time.Time
 			wait = outage(p.length - 1)
 		}
 	}
-	if until := later(retryAt, now.Add(wait)); until.After(p.until) {
+	if until := later(retryAt, now.Add(wait)).Round(0); until.After(p.until) {
 		p.until, p.reason = until, reason
 	}
 	return p.until
@@ -107,6 +107,7 @@ func (p *pause) over() {
 // storedPause is the pause a CA asked for, kept across restarts.
 type storedPause struct {
 	Until  time.Time `json:"until"`
+	At     time.Time `json:"at,omitzero"` // when it was asked
 	Reason string    `json:"reason"`
 }
 
@@ -115,7 +116,7 @@ func pauseKey(directory string) string { return "pause/" + directory }
 // savePause keeps what the CA asked for; it is no reason to fail when the
 // store does not take it.
 func (c *authority) savePause(ctx context.Context, until time.Time, reason string) {
-	data, err := json.Marshal(storedPause{Until: until, Reason: reason})
+	data, err := json.Marshal(storedPause{Until: until, Reason: reason, At: c.now()})
 	if err == nil {
 		err = c.store.PutACMEData(ctx, pauseKey(c.Directory), data)
 	}
@@ -134,6 +135,9 @@ func (c *authority) loadPause(ctx context.Context) error {
 	}
 	var p storedPause
 	if json.Unmarshal(data, &p) == nil {
+		if ahead := p.At.Sub(c.now()); ahead > 0 { // the clock was wrong then
+			p.Until = p.Until.Add(-ahead)
+		}
 		c.pause.extend(p.Until, p.Reason)
 	}
 	return nil

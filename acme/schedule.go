@@ -67,6 +67,9 @@ func (i *Issuer) schedule(ctx context.Context, start func(*authority, state.Cert
 		}
 		wait := lookEvery
 		if recovered {
+			if err := i.heedClock(ctx); err != nil {
+				i.storeFailed(ctx, err)
+			}
 			wait = i.round(ctx, start)
 		}
 		timer.Reset(wait)
@@ -93,14 +96,17 @@ func (i *Issuer) recover(ctx context.Context) error {
 		return err
 	}
 	ordered := 0
+	now := i.now()
 	for _, job := range jobs {
 		cut := job.Running
+		job, ahead := fromNow(job, now)
 		switch {
 		case former != "" && !i.ours(job, former):
 			job = i.afresh(job)
 			ordered++
 		case cut:
 			job = i.cutOff(job)
+		case ahead: // the clock was wrong when the last process ran
 		default:
 			continue
 		}
@@ -227,7 +233,7 @@ func (i *Issuer) work(stop, ctx context.Context, ca *authority, job state.CertJo
 	if out.verdict == issued {
 		renewal := state.CertJob{
 			Host: job.Host, NotAfter: out.cert.NotAfter, Challenge: job.Challenge, LastAttempt: job.LastAttempt, CA: ca.Directory,
-			Due: renewalDue(job.Host, out.cert.NotBefore, out.cert.NotAfter),
+			Due: later(renewalDue(job.Host, out.cert.NotBefore, out.cert.NotAfter), i.now().Add(soonest)),
 		}
 		saved := i.save(ctx, func(ctx context.Context) error {
 			return i.store.FinishCertJob(ctx, out.cert, renewal)

@@ -189,7 +189,9 @@ func (r *Reconciler) firstLook(d *domain, now time.Time) time.Time {
 	if d.row.NextRun.After(now.Add(r.cfg.Interval)) || d.row.NextRun.Before(now) {
 		return now.Add(time.Duration(r.random(int64(r.cfg.Interval)/10 + 1)))
 	}
-	return d.row.NextRun
+	// Counted from now: the time in the journal is the wall clock's, which may
+	// be set back, while timers run on.
+	return now.Add(d.row.NextRun.Sub(now))
 }
 
 // Snapshot is what the reconciler knows of a domain at one moment.

@@ -51,6 +51,7 @@ type lab struct {
 	onOrder   func(host string)
 	lookups   int            // fetches of a policy so far
 	failures  map[string]int // failed orders in a row, by host
+	ahead     time.Duration  // of the wall clock, as the process sees it
 	hairpin   bool           // [prove] via: FetchBack sees what we serve wherever the host leads
 	silent    error          // the name servers do not answer
 	slow      time.Duration  // a fetch of the policy takes this long
@@ -395,6 +396,21 @@ func (l labCerts) Status(_ context.Context, host string) (state.CertStatus, erro
 	return status, l.step()
 }
 
+// now is the wall clock, without the reading of time.Now that runs on when the
+// clock is set.
+func (l *lab) now() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return time.Now().Add(l.ahead).Round(0)
+}
+
+// jump sets the wall clock.
+func (l *lab) jump(by time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ahead += by
+}
+
 // process is one life of a reconciler in the lab.
 type process struct {
 	*Reconciler
@@ -411,6 +427,7 @@ func (l *lab) start(t *testing.T, wanted ...Wanted) *process {
 	r, err := New(t.Context(), Config{
 		Journal: l, Certificates: labCerts{l}, Publisher: l, World: l, DNS: l,
 		Probe: func(string) (string, string) { return "/probe", "token" },
+		Now:   l.now,
 		HTTP:  true, Hairpin: l.hairpin, Interval: time.Hour, Workers: 2, Event: l.event,
 	})
 	if err != nil {

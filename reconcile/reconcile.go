@@ -144,6 +144,7 @@ type Reconciler struct {
 	domains map[string]*domain
 	listed  bool // SetDomains was called before
 	queue   dueQueue
+	looked  time.Time     // when the queue was last looked at
 	kick    chan struct{} // the queue's head may have changed
 }
 

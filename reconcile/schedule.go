@@ -140,12 +140,29 @@ func (r *Reconciler) next() (*domain, time.Duration) {
 	if len(r.queue) == 0 {
 		return nil, time.Hour
 	}
-	if wait := r.queue[0].due.Sub(r.cfg.Now()); wait > 0 {
+	now := r.cfg.Now()
+	r.heedClock(now)
+	if wait := r.queue[0].due.Sub(now); wait > 0 {
 		return nil, wait
 	}
 	d := heap.Pop(&r.queue).(*domain)
 	d.running = true
 	return d, 0
+}
+
+// heedClock has what waits wait no longer than before when the clock is set
+// back. A clock whose times have a monotonic reading, as time.Now's do, never
+// goes back in this sense. The caller holds r.mu.
+func (r *Reconciler) heedClock(now time.Time) {
+	if back := r.looked.Sub(now); back > 0 {
+		for _, d := range r.queue {
+			if !d.due.IsZero() {
+				d.due = d.due.Add(-back)
+			}
+		}
+		heap.Init(&r.queue)
+	}
+	r.looked = now
 }
 
 // runOne takes one domain as far as it gets and puts it back in the queue.

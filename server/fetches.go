@@ -81,7 +81,7 @@ func (f *fetchLog) failedHandshake(host string, e FetchEvent) (total uint64, qui
 	h := f.host(host)
 	h.failed++
 	h.handshakes.add(e)
-	if !h.lastLogged.IsZero() && e.Time.Sub(h.lastLogged) < logQuiet {
+	if since := e.Time.Sub(h.lastLogged); !h.lastLogged.IsZero() && since >= 0 && since < logQuiet {
 		return h.failed, true
 	}
 	h.lastLogged = e.Time

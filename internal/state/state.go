@@ -140,9 +140,11 @@ type CertStatus struct {
 // OwnRemedy is what the operator can do where CertStatus.Own has a Problem.
 const OwnRemedy = "write a renewed certificate to its files, or take its [[certificate]] out of the config and reload, and the CA takes over"
 
-// Valid reports whether a certificate exists and is valid at t.
+// Valid reports whether a certificate exists that has not expired at t. One
+// that has not begun counts: CAs issue none for later, so the clock that says
+// so is behind, and another certificate would begin no sooner.
 func (c CertStatus) Valid(t time.Time) bool {
-	return !c.NotAfter.IsZero() && !t.Before(c.NotBefore) && t.Before(c.NotAfter)
+	return !c.NotAfter.IsZero() && t.Before(c.NotAfter)
 }
 
 // Target is a TXT record set that stshost manages.
