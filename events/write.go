@@ -132,7 +132,7 @@ func (l *Log) confess() {
 	}
 	l.queue = append(l.queue, state.Event{
 		Time: l.cfg.Now(), Kind: state.KindStoreLost, Severity: state.SeverityWarning,
-		Text:   fmt.Sprintf("%d events since %s are lost, because the store could not be written for too long.", l.lost, l.lostAt.UTC().Format(time.RFC3339)),
+		Text:   fmt.Sprintf("%d events since %s are lost, because the store could not be written for too long", l.lost, l.lostAt.UTC().Format(time.RFC3339)),
 		Remedy: "see the server's log for what was wrong with the store",
 		Evidence: map[string]string{
 			"events": fmt.Sprint(l.lost), "since": l.lostAt.UTC().Format(time.RFC3339),

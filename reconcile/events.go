@@ -43,17 +43,17 @@ func (t *task) tellStep() {
 	switch t.row.Step {
 	case state.WaitingCertificate:
 		e.Host = mtasts.PolicyHost(t.row.Name)
-		e.Text = fmt.Sprintf("A certificate for %s is being ordered.", e.Host)
+		e.Text = fmt.Sprintf("a certificate for %s is being ordered", e.Host)
 	case state.Proven:
 		e.Host = mtasts.PolicyHost(t.row.Name)
-		e.Text = fmt.Sprintf("The policy was fetched back from %s as a sender would (%s).", e.Host, t.row.Proof)
+		e.Text = fmt.Sprintf("the policy was fetched back from %s as a sender would (%s)", e.Host, t.row.Proof)
 	case state.Announced:
-		e.Text = fmt.Sprintf("The DNS provider took the record with the id %s.", t.row.ID)
+		e.Text = fmt.Sprintf("the DNS provider took the record with the id %s", t.row.ID)
 		e.Evidence["dns_account"] = t.wanted.Target.Account
 	case state.Confirmed:
-		e.Text = fmt.Sprintf("Every authoritative server shows the record with the id %s.", t.row.ID)
+		e.Text = fmt.Sprintf("every authoritative server shows the record with the id %s", t.row.ID)
 	default:
-		e.Text = fmt.Sprintf("The domain has reached the step %s.", t.row.Step)
+		e.Text = fmt.Sprintf("the domain has reached the step %s", t.row.Step)
 	}
 	t.tell(e)
 }
@@ -62,18 +62,18 @@ func (t *task) tellStep() {
 func (t *task) tellServed(before state.Domain, p mtasts.Policy) {
 	e := state.Event{
 		Kind: state.KindPolicyServed, Severity: state.SeverityInfo, Domain: t.row.Name, Host: mtasts.PolicyHost(t.row.Name),
-		Text:     fmt.Sprintf("A first policy is served, in mode %s.", p.Mode),
+		Text:     fmt.Sprintf("a first policy is served, in mode %s", p.Mode),
 		Evidence: evidence(t.row, "max_age", strconv.FormatInt(int64(p.MaxAge/time.Second), 10), "replaced_sha256", before.BodySHA256),
 	}
 	switch {
 	case before.BodySHA256 != "":
-		e.Text = fmt.Sprintf("Another policy is served, in mode %s; it is announced once it has been fetched back.", p.Mode)
+		e.Text = fmt.Sprintf("another policy is served, in mode %s; it is announced once it has been fetched back", p.Mode)
 	case t.unseen != nil:
 		e.Severity = state.SeverityWarning
-		e.Text = fmt.Sprintf("A first policy is served, in mode %s, although a record announced one already, which could not be fetched: %v.", p.Mode, t.unseen)
+		e.Text = fmt.Sprintf("a first policy is served, in mode %s, although a record announced one already, which could not be fetched: %v", p.Mode, t.unseen)
 		e.Remedy = unseenRemedy
 	case t.row.Adopted:
-		e.Text = fmt.Sprintf("A first policy is served, in mode %s, which was taken over from the policy that was found published.", p.Mode)
+		e.Text = fmt.Sprintf("a first policy is served, in mode %s, which was taken over from the policy that was found published", p.Mode)
 	}
 	t.tell(e)
 }
@@ -83,7 +83,7 @@ func (t *task) tellServed(before state.Domain, p mtasts.Policy) {
 func (t *task) tellRepaired(drift error) {
 	t.tell(state.Event{
 		Kind: state.KindRecordRepaired, Severity: state.SeverityWarning, Domain: t.row.Name,
-		Text:     fmt.Sprintf("The announced record was not as it should be, and was pushed again: %v.", drift),
+		Text:     fmt.Sprintf("the announced record was not as it should be, and was pushed again: %v", drift),
 		Remedy:   fmt.Sprintf("find out who else changes the TXT records at %s", t.wanted.Target.Name),
 		Evidence: evidence(t.row, "found", drift.Error(), "dns_account", t.wanted.Target.Account),
 	})
@@ -103,21 +103,18 @@ func (t *task) tellOutcome(before state.Domain) {
 	case troubled(row) && before.LastError != row.LastError:
 		e.Kind, e.Severity = state.KindDomainBlocked, state.SeverityWarning
 		e.Evidence = evidence(row, "reason", row.LastError)
-		verb := "Blocked"
+		verb := "blocked"
 		switch {
 		case row.Attempts == 0:
-			verb = "Waits for a person"
+			verb = "it waits for a person"
 		case row.Mode == mtasts.ModeEnforce && isAnnounced(row):
 			e.Severity = state.SeverityCritical
 		}
-		e.Text = fmt.Sprintf("%s at the step %s: %s.", verb, row.Step, row.LastError)
+		e.Text = fmt.Sprintf("%s at the step %s: %s", verb, row.Step, row.LastError)
 	case troubled(before) && !troubled(row):
 		e.Kind, e.Severity, e.Remedy = state.KindDomainRecovered, state.SeverityInfo, ""
 		e.Evidence = evidence(row, "reason", before.LastError)
-		e.Text = fmt.Sprintf("All is well again; it was blocked by this: %s.", before.LastError)
-		if row.LastError != "" {
-			e.Text = fmt.Sprintf("It goes on; it was blocked by this: %s.", before.LastError)
-		}
+		e.Text = "what blocked it is over: " + before.LastError
 	default:
 		return
 	}
@@ -130,9 +127,9 @@ func isAnnounced(row state.Domain) bool { return !before(row.Step, state.Announc
 
 // tellAdded says that the config names a domain anew.
 func (r *Reconciler) tellAdded(d *domain) {
-	text := "The domain is new in the config."
+	text := "the domain is new in the config"
 	if d.row.BodySHA256 != "" {
-		text = "The domain is back in the config; its policy was served all the time."
+		text = "the domain is back in the config; its policy was served all the time"
 	}
 	r.tell(state.Event{Kind: state.KindDomainAdded, Severity: state.SeverityInfo, Domain: d.name, Text: text, Evidence: wish(d.wanted)})
 }
@@ -149,17 +146,17 @@ func (r *Reconciler) tellChanged(d *domain, old Wanted) {
 	}
 	r.tell(state.Event{
 		Kind: state.KindDomainChanged, Severity: state.SeverityInfo, Domain: d.name,
-		Text: fmt.Sprintf("The config wants something else for the domain: %s.", strings.Join(keys, ", ")), Evidence: is,
+		Text: fmt.Sprintf("the config wants something else for the domain: %s", strings.Join(keys, ", ")), Evidence: is,
 	})
 }
 
 func (r *Reconciler) tellLeft(d *domain) {
 	e := state.Event{
 		Kind: state.KindDomainLeft, Severity: state.SeverityInfo, Domain: d.name, Evidence: evidence(d.row),
-		Text: "The domain is no longer in the config; its policy goes on being served, because senders may hold it.",
+		Text: "the domain is no longer in the config; its policy goes on being served, because senders may hold it",
 	}
 	if d.row.ID == "" {
-		e.Text = "The domain is no longer in the config."
+		e.Text = "the domain is no longer in the config"
 	}
 	r.tell(e)
 }

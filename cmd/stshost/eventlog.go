@@ -59,17 +59,22 @@ func (s *service) Events(ctx context.Context, q state.EventQuery, wait time.Dura
 func (s *service) noteStart(ctx context.Context) {
 	e := state.Event{
 		Kind: state.KindServerStarted, Severity: state.SeverityInfo,
-		Text:     "The server has started.",
+		Text:     "the server has started",
 		Evidence: map[string]string{"version": version(), "domains": strconv.Itoa(len(s.started.Domains))},
 	}
 	started, stopped := s.lastEvent(ctx, state.KindServerStarted), s.lastEvent(ctx, state.KindServerStopped)
 	if started.ID > stopped.ID {
 		e.Severity = state.SeverityWarning
-		e.Text = "The server has started; the one before it ended without stopping in order: it was killed, it crashed, or the machine lost power."
+		e.Text = "the server has started; the one before it ended without stopping in order: it was killed, it crashed, or the machine lost power"
 		e.Remedy = "see the log of the service manager for how it ended"
 		e.Evidence["before"] = started.Time.UTC().Format(time.RFC3339)
 	}
 	s.events.Record(e)
+
+	// The config of a start is in order: what was refused before is over.
+	if s.lastEvent(ctx, state.KindConfigRefused).ID > s.lastEvent(ctx, state.KindConfigReloaded).ID {
+		s.events.Record(state.Event{Kind: state.KindConfigReloaded, Severity: state.SeverityInfo, Text: "the config was read at the start and is in order again"})
+	}
 }
 
 // lastEvent is the newest event of the kind, or none.
@@ -86,10 +91,10 @@ func (s *service) lastEvent(ctx context.Context, kind string) state.Event {
 
 // noteStop tells how the server ended.
 func (s *service) noteStop(err error) {
-	e := state.Event{Kind: state.KindServerStopped, Severity: state.SeverityInfo, Text: "The server was told to stop, and did."}
+	e := state.Event{Kind: state.KindServerStopped, Severity: state.SeverityInfo, Text: "the server was told to stop, and did"}
 	if err != nil {
 		e.Severity = state.SeverityCritical
-		e.Text = fmt.Sprintf("The server has ended, because something it needs failed: %v.", err)
+		e.Text = fmt.Sprintf("the server has ended, because something it needs failed: %v", err)
 		e.Remedy = "mend what it names and start the server; until then nothing is served"
 	}
 	s.events.Record(e)
@@ -102,16 +107,18 @@ func (s *service) noteReload(res server.ReloadResult, err error) {
 	switch {
 	case errors.As(err, &invalid):
 		e.Kind, e.Severity = state.KindConfigRefused, state.SeverityWarning
-		e.Text = fmt.Sprintf("The config was to be reloaded and has faults; the running one stays. The first: %s.", invalid.Errors[0])
+		e.Text = fmt.Sprintf("the config was to be reloaded and has faults, so that the running one stays; the first: %s", invalid.Errors[0])
 		e.Remedy = "correct the config; `stshost config check` shows its faults"
 		e.Evidence["faults"] = strings.Join(invalid.Errors[:min(len(invalid.Errors), 20)], "\n")
 		e.Evidence["count"] = strconv.Itoa(len(invalid.Errors))
 	case err != nil:
 		e.Kind, e.Severity = state.KindConfigRefused, state.SeverityWarning
-		e.Text = fmt.Sprintf("The config could not be reloaded; the running one stays: %v.", err)
+		e.Text = fmt.Sprintf("the config could not be reloaded, and the running one stays: %v", err)
 		e.Remedy = "mend what it names and reload again"
-	case res.Empty():
+	case res.Empty() && !s.refused:
 		return
+	case res.Empty():
+		e.Text = "the config is in order again; nothing changed"
 	default:
 		var parts []string
 		for _, p := range []struct {
@@ -134,7 +141,8 @@ func (s *service) noteReload(res server.ReloadResult, err error) {
 			parts = append(parts, "settings that need a restart: "+strings.Join(res.Restart, ", "))
 			e.Remedy = "restart the server for the settings that need it"
 		}
-		e.Text = fmt.Sprintf("The config was reloaded; %s.", strings.Join(parts, "; "))
+		e.Text = fmt.Sprintf("the config was reloaded; %s", strings.Join(parts, "; "))
 	}
+	s.refused = e.Kind == state.KindConfigRefused
 	s.events.Record(e)
 }

@@ -42,6 +42,7 @@ type service struct {
 	started *config.Config // what is read at the start only comes from here
 
 	reloading sync.Mutex // one reload at a time
+	refused   bool       // the last one was refused; guarded by reloading
 	mu        sync.Mutex
 	cfg       *config.Config // the config in force; guarded by mu
 }

@@ -40,7 +40,7 @@ type Event struct {
 	Severity Severity
 	Domain   string            // policy domain in A-labels, or ""
 	Host     string            // host the event is about, or ""
-	Text     string            // what happened and why, in one sentence
+	Text     string            // what happened and why, one sentence, written as errors are: no capital, no full stop
 	Remedy   string            // what the operator can do about it, or ""
 	Evidence map[string]string // what the text rests on, by short keys; never a secret
 }
