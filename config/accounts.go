@@ -43,6 +43,9 @@ func (l *loader) readAccount(name string, t table) DNSAccount {
 	case !t.has("provider"):
 		t.l.fail(t.pos(), `write provider = "NAME" with one of `+strings.Join(providers, ", "), "%s has no provider", t.name)
 	case !ok:
+	case l.opts.Refused[provider] != "":
+		why, remedy, _ := strings.Cut(l.opts.Refused[provider], "; ")
+		t.fail("provider", remedy, "provider in %s is %s, which is not offered: %s", t.name, show(provider), why)
 	case !slices.Contains(providers, provider):
 		t.fail("provider", didYouMean(provider, providers, "known are"), "provider in %s is %s, which is unknown", t.name, show(provider))
 	case name == PrintAccount && provider != PrintAccount:

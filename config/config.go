@@ -174,6 +174,9 @@ type Options struct {
 	// Providers are the known DNS providers and their settings. "print" is
 	// always known.
 	Providers map[string][]Setting
+	// Refused are DNS providers that are known and not offered, each with the
+	// reason as "why; what to do instead".
+	Refused map[string]string
 	// CheckAccount says what cannot be right about the settings of a DNS
 	// account, one fault a line, each as "what; what to write instead". It is
 	// asked when all settings could be read, and shows no secret. Nil checks

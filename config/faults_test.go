@@ -99,6 +99,7 @@ func TestFaults(t *testing.T) {
 		// DNS accounts.
 		{"account without provider", "[dns.a]", []string{"6: [dns.a] has no provider; write provider = \"NAME\" with one of cloudflare, powerdns, print, rfc2136"}},
 		{"unknown provider", "[dns.a]\nprovider = \"cloudfare\"", []string{`7: provider in [dns.a] is "cloudfare", which is unknown; did you mean cloudflare?`}},
+		{"refused provider", "[dns.a]\nprovider = \"gandi\"\napi_token = \"x\"", []string{`7: provider in [dns.a] is "gandi", which is not offered: it appends; use a CNAME`}},
 		{"setting without account", "[dns]\nprovider = \"print\"", []string{"7: provider in [dns] is a string, and [dns] holds only accounts; write a section such as [dns.main]"}},
 		{"kept name", "[dns.print]\nprovider = \"rfc2136\"", []string{`6: the account name "print" is kept`}},
 		{"bad account name", "[dns.\"\"]\nprovider = \"print\"", []string{`6: "" is no name for a DNS account`}},

@@ -30,6 +30,9 @@ func Init(o InitOptions) ([]byte, error) {
 	if o.Provider == "" {
 		o.Provider = PrintAccount
 	}
+	if why := o.Options.Refused[o.Provider]; why != "" {
+		return nil, fmt.Errorf("DNS provider %s is not offered: %s", show(o.Provider), why)
+	}
 	settings, ok := o.Options.Providers[o.Provider]
 	if !ok && o.Provider != PrintAccount {
 		names := []string{PrintAccount}

@@ -60,6 +60,7 @@ func TestInitErrors(t *testing.T) {
 	}{
 		{"domain", config.InitOptions{Domain: "a b"}, "is not a domain name"},
 		{"provider", config.InitOptions{Domain: "a.example", Provider: "cloudfare"}, "did you mean cloudflare?"},
+		{"provider, refused", config.InitOptions{Domain: "a.example", Provider: "gandi"}, "not offered: it appends; use a CNAME"},
 		{"provider, nothing near", config.InitOptions{Domain: "a.example", Provider: "x"}, "known are cloudflare, powerdns, print, rfc2136"},
 		{"mx", config.InitOptions{Domain: "a.example", MX: []string{"192.0.2.1"}}, "IP address"},
 		{"email", config.InitOptions{Domain: "a.example", Email: "x\"\ny"}, "is no mail address"},

@@ -40,6 +40,7 @@ func providers() map[string][]config.Setting {
 
 func options(env map[string]string) config.Options {
 	return config.Options{
+		Refused:   map[string]string{"gandi": "it appends; use a CNAME"},
 		Providers: providers(),
 		Getenv:    func(name string) string { return env[name] },
 	}

@@ -3,6 +3,7 @@ package dnsupdate_test
 import (
 	"bytes"
 	"log/slog"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -30,8 +31,10 @@ type backend struct {
 	*dnsupdate.Updater
 	log *logBuffer
 	// settings open the account; secrets are what must never be shown.
-	settings map[string]string
-	secrets  []string
+	settings  map[string]string
+	secrets   []string
+	resolver  *resolver.Resolver
+	transport http.RoundTripper
 
 	add      func(t testing.TB, name, rdata string) // a TXT record in zone-file notation
 	alias    func(t testing.TB, name, target string)
@@ -58,6 +61,9 @@ func backends(t *testing.T, f func(t *testing.T, b *backend)) {
 		{"cloudflare", func(t testing.TB) *backend { return overCloudflare(t, cloudflaretest.Start(t, zone)) }},
 	} {
 		t.Run(s.name, func(t *testing.T) { f(t, s.start(t)) })
+	}
+	for name, m := range models() {
+		t.Run(name, func(t *testing.T) { f(t, startModel(t, m())) })
 	}
 }
 
@@ -129,7 +135,7 @@ func open(t testing.TB, cfg dnsupdate.Config) *backend {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &backend{Updater: u, log: log}
+	return &backend{Updater: u, log: log, resolver: cfg.Resolver, transport: cfg.Transport}
 }
 
 func newResolver(t testing.TB, addr string, port int) *resolver.Resolver {

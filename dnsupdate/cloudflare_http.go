@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -26,9 +24,6 @@ const (
 	cloudflareRate    = 3
 	cloudflareBurst   = 200
 	cloudflarePenalty = 5 * time.Minute
-
-	// cloudflareLongest is the longest Retry-After that is believed.
-	cloudflareLongest = 24 * time.Hour
 )
 
 // cloudflareHTTP is the way to Cloudflare's API for our own reads and for the
@@ -38,32 +33,16 @@ const (
 type cloudflareHTTP struct {
 	client  *http.Client
 	limiter *rate.Limiter
-	now     func() time.Time
-
-	mu    sync.Mutex
-	until time.Time // no request before this
+	pauser
 }
 
 func newCloudflareHTTP(env environment) *cloudflareHTTP {
 	return &cloudflareHTTP{
 		client:  &http.Client{Transport: env.transport, Timeout: cloudflareTimeout, CheckRedirect: noRedirect},
 		limiter: rate.NewLimiter(cloudflareRate, cloudflareBurst),
-		now:     env.now,
+		pauser:  pauser{provider: "Cloudflare", otherwise: cloudflarePenalty, now: env.now},
 	}
 }
-
-// RateLimitError says that a provider wants no requests for a while.
-type RateLimitError struct {
-	Provider string
-	Until    time.Time // no request is sent to the account before this
-}
-
-func (e *RateLimitError) Error() string {
-	return fmt.Sprintf("%s allows no more requests for now (429); the next one goes out at %s or later", e.Provider, e.Until.UTC().Format(time.RFC3339))
-}
-
-// RetryAt is when it makes sense to try again.
-func (e *RateLimitError) RetryAt() time.Time { return e.Until }
 
 // Do sends a request. The response is one that the module reads rightly:
 // JSON, a success that says so, its body complete in memory.
@@ -112,36 +91,6 @@ func (h *cloudflareHTTP) result(req *http.Request, result any) error {
 		return fmt.Errorf("the Cloudflare API answers with a result that cannot be read: %w", err)
 	}
 	return nil
-}
-
-// paused returns an error while a 429 is in force.
-func (h *cloudflareHTTP) paused() error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.now().Before(h.until) {
-		return &RateLimitError{Provider: "Cloudflare", Until: h.until}
-	}
-	return nil
-}
-
-// pause keeps the Retry-After of a 429: seconds or a date (RFC 9110 §10.2.3).
-func (h *cloudflareHTTP) pause(retryAfter string) error {
-	now := h.now()
-	until := now.Add(cloudflarePenalty)
-	if s, err := strconv.Atoi(strings.TrimSpace(retryAfter)); err == nil && s >= 0 {
-		until = now.Add(min(time.Duration(s), cloudflareLongest/time.Second) * time.Second)
-	} else if t, err := http.ParseTime(retryAfter); err == nil && t.After(now) {
-		until = t
-	}
-	if latest := now.Add(cloudflareLongest); until.After(latest) {
-		until = latest
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if until.After(h.until) {
-		h.until = until
-	}
-	return &RateLimitError{Provider: "Cloudflare", Until: h.until}
 }
 
 // cloudflareError is one of the errors in an answer.

@@ -7,9 +7,10 @@
 // of record there, and writes nothing if all is right already. Observe asks
 // every authoritative server of the zone; only what they say is confirmed.
 //
-// Cloudflare is driven through libdns. For RFC 2136 and PowerDNS the requests
-// are our own, because they must reproduce foreign records byte by byte, tell
-// a wrong key from a wrong secret, and read one name instead of a whole zone.
+// Cloudflare is driven through libdns, Route 53 and Hetzner through the
+// providers' own modules. Elsewhere the requests are our own: foreign records
+// must stay the same bytes, a wrong key be told from a wrong secret, and one
+// name be read instead of a whole zone, and the libdns modules do none of it.
 package dnsupdate
 
 import (
@@ -135,6 +136,9 @@ func Check(a Account) error {
 
 func open(a Account, env environment) (*account, error) {
 	p, ok := providers()[a.Provider]
+	if why, ok := RefusedProviders()[a.Provider]; ok {
+		return nil, fmt.Errorf("provider %q is not offered: %s", a.Provider, why)
+	}
 	if !ok {
 		return nil, fmt.Errorf("provider %q is not known; known are %s", a.Provider, knownProviders())
 	}

@@ -33,11 +33,19 @@ func TestAccounts(t *testing.T) {
 		"f-server":   with("server", "a:b:c"),
 		"g-url":      {Provider: "powerdns", Settings: map[string]string{"url": "127.0.0.1:8081", "api_key": "hunter2"}},
 		"h-token":    {Provider: "cloudflare", Settings: map[string]string{"api_token": "Bearer hunter2"}},
+		"j-refused":  {Provider: "gandi", Settings: map[string]string{"api_token": "hunter2"}},
+		"k-ionos":    {Provider: "ionos", Settings: map[string]string{"api_key": "hunter2"}},
+		"l-netcup":   {Provider: "netcup", Settings: map[string]string{"customer_number": "me", "api_key": "hunter2", "api_password": "hunter2"}},
+		"m-ovh":      {Provider: "ovh", Settings: map[string]string{"endpoint": "ovh-xx", "application_key": "hunter2", "application_secret": "hunter2", "consumer_key": "hunter2"}},
+		"n-hetzner":  {Provider: "hetzner", Settings: map[string]string{"api_token": "Bearer hunter2"}},
+		"o-route53":  {Provider: "route53", Settings: map[string]string{"access_key_id": "x"}},
 		"i-userinfo": {Provider: "powerdns", Settings: map[string]string{"url": "http://u:hunter2@h:8081", "api_key": "hunter2"}},
 	}
 	want := map[string]string{
-		"a-unknown": "cloudflare, powerdns, print, rfc2136", "b-missing": "key_name is missing", "c-setting": "keyname is not known",
+		"a-unknown": "cloudflare, desec, hetzner, ionos, netcup, ovh, powerdns, print, rfc2136, route53", "b-missing": "key_name is missing", "c-setting": "keyname is not known",
 		"d-base64": "not base64", "e-alg": "hmac-sha256", "f-server": "host:port", "g-url": "http://127.0.0.1:8081", "h-token": "blanks", "i-userinfo": "url",
+		"j-refused": "not offered: its libdns module adds", "k-ionos": "a dot", "l-netcup": "customer_number", "m-ovh": "ovh-ca, ovh-eu, ovh-us",
+		"n-hetzner": "blanks", "o-route53": "secret_access_key is missing",
 	}
 	_, err := dnsupdate.New(dnsupdate.Config{Accounts: bad, Resolver: newResolver(t, "127.0.0.1:1", 1)})
 	if err == nil {
@@ -83,12 +91,23 @@ func TestProviders(t *testing.T) {
 	}
 	want := map[string][]string{
 		"cloudflare": {"api_token required secret", "zone_token secret"},
+		"desec":      {"api_token required secret"},
+		"hetzner":    {"api_token required secret"},
+		"ionos":      {"api_key required secret"},
+		"netcup":     {"customer_number required", "api_key required secret", "api_password required secret"},
+		"ovh":        {"endpoint", "application_key required secret", "application_secret required secret", "consumer_key required secret"},
 		"powerdns":   {"url required", "api_key required secret", "server_id"},
 		"print":      {},
 		"rfc2136":    {"server required", "key_name required", "key_alg", "key required secret"},
+		"route53":    {"access_key_id required", "secret_access_key required secret", "hosted_zone_id"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+	for name, why := range dnsupdate.RefusedProviders() {
+		if _, offered := got[name]; offered || !strings.Contains(why, "CNAME") || !strings.Contains(why, "print") {
+			t.Errorf("%s is refused because %q", name, why)
+		}
 	}
 }
 

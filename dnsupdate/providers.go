@@ -26,9 +26,15 @@ type providerType struct {
 func providers() map[string]providerType {
 	return map[string]providerType{
 		"cloudflare": {cloudflareSettings(), openCloudflare},
+		"desec":      {desecSettings(), openDeSEC},
+		"hetzner":    {hetznerSettings(), openHetzner},
+		"ionos":      {ionosSettings(), openIONOS},
+		"netcup":     {netcupSettings(), openNetcup},
+		"ovh":        {ovhSettings(), openOVH},
 		"powerdns":   {powerdnsSettings(), openPowerDNS},
 		"print":      {nil, openPrint},
 		"rfc2136":    {rfc2136Settings(), openRFC2136},
+		"route53":    {route53Settings(), openRoute53},
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stshost/stshost/config"
+	"github.com/stshost/stshost/dnsupdate"
 	"github.com/stshost/stshost/internal/resolver"
 	"github.com/stshost/stshost/mtasts"
 )
@@ -54,7 +55,7 @@ followed DNS by itself would follow a forged answer too (RFC 8461 §10).`,
 			}
 			text, err := config.Init(config.InitOptions{
 				Domain: domain, Provider: provider, MX: mx,
-				Options: config.Options{Providers: providers()},
+				Options: config.Options{Providers: providers(), Refused: dnsupdate.RefusedProviders()},
 			})
 			if err != nil {
 				return usageError{err}

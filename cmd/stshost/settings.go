@@ -14,6 +14,7 @@ import (
 func loadConfig(path string) (*config.Config, error) {
 	return config.Load(path, config.Options{
 		Providers: providers(),
+		Refused:   dnsupdate.RefusedProviders(),
 		CheckAccount: func(provider string, settings map[string]string) error {
 			return dnsupdate.Check(dnsupdate.Account{Provider: provider, Settings: settings})
 		},
