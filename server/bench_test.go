@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/tls"
 	"io"
 	"net/http"
@@ -51,4 +52,26 @@ func benchmarkConn(b *testing.B) *tls.Conn {
 	}
 	b.Cleanup(func() { conn.Close() })
 	return conn
+}
+
+// BenchmarkConnection makes a new TLS 1.3 connection for each policy, as
+// senders do. The client's work is in it too.
+func BenchmarkConnection(b *testing.B) {
+	conn := benchmarkConn(b)
+	addr, config := conn.RemoteAddr().String(), &tls.Config{
+		ServerName: "mta-sts.a.example", InsecureSkipVerify: true, MinVersion: tls.VersionTLS13, CurvePreferences: []tls.CurveID{tls.X25519},
+	}
+	request := []byte("GET " + mtasts.PolicyPath + " HTTP/1.1\r\nHost: mta-sts.a.example\r\nConnection: close\r\n\r\n")
+	b.ReportAllocs()
+	for b.Loop() {
+		conn, err := tls.Dial("tcp", addr, config)
+		if err != nil {
+			b.Fatal(err)
+		}
+		conn.Write(request)
+		if answer, err := io.ReadAll(conn); err != nil || !bytes.HasSuffix(answer, []byte(policyA)) {
+			b.Fatal(err, string(answer))
+		}
+		conn.Close()
+	}
 }
