@@ -29,13 +29,14 @@ func TestQuickRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out, errs bytes.Buffer
-	if code := run(t.Context(), []string{"-quick", "-only", "connection,request", "-o", file}, &out, &errs); code != 0 {
+	if code := run(t.Context(), []string{"-quick", "-only", "connection,request,many", "-o", file}, &out, &errs); code != 0 {
 		t.Fatalf("status %d\n%s", code, &errs)
 	}
 	for _, row := range []string{
 		"| server CPU per new TLS 1.3 connection with one GET | stshost | ",
 		"| server CPU per new TLS 1.3 connection with one GET | bare net/http | ",
 		"| server CPU per GET over an open connection | stshost | ",
+		"| memory after the start (PSS) | stshost, domains: 20 | ",
 		"| GETs per second over open connections | stshost | ",
 	} {
 		if !strings.Contains(out.String(), row) {

@@ -40,6 +40,9 @@ func measureGo(ctx context.Context, o options, dir string, stderr io.Writer) ([]
 	found := make([]*result, len(benchmarks))
 	for i, b := range benchmarks {
 		found[i] = newResult(b.what, duration, b.base)
+		if i > 0 && benchmarks[i-1].pkg == b.pkg {
+			continue
+		}
 		fmt.Fprintf(stderr, "building the benchmarks of %s\n", b.pkg)
 		build := exec.CommandContext(ctx, "go", "test", "-c", "-o", binaryOf(dir, b), "github.com/stshost/stshost/"+b.pkg)
 		if out, err := build.CombinedOutput(); err != nil {

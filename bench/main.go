@@ -43,7 +43,7 @@ type options struct {
 }
 
 // parts are what -only chooses from.
-func parts() []string { return []string{"connection", "request", "go"} }
+func parts() []string { return []string{"connection", "request", "many", "go"} }
 
 func (o *options) wants(part string) bool {
 	return o.only == "" || slices.Contains(strings.Split(o.only, ","), part)
@@ -96,17 +96,17 @@ func measure(ctx context.Context, o options, stdout, stderr io.Writer) (err erro
 	about := machine(ctx, o)
 	var results []result
 	var versions []string
-	if o.wants("connection") || o.wants("request") {
-		if results, versions, err = measureServers(ctx, o, dir, stderr); err != nil {
+	if o.wants("go") { // it compiles, for which both cores are welcome
+		if results, err = measureGo(ctx, o, dir, stderr); err != nil {
 			return err
 		}
 	}
-	if o.wants("go") {
-		more, err := measureGo(ctx, o, dir, stderr)
+	if o.wants("connection") || o.wants("request") || o.wants("many") {
+		more, peers, err := measureBinary(ctx, o, dir, stderr)
 		if err != nil {
 			return err
 		}
-		results = append(results, more...)
+		results, versions = append(more, results...), peers
 	}
 	text := report(about, versions, results)
 	fmt.Fprint(stdout, text)
@@ -114,4 +114,29 @@ func measure(ctx context.Context, o options, stdout, stderr io.Writer) (err erro
 		return nil
 	}
 	return rewrite(o.output, text)
+}
+
+// measureBinary runs the parts that need the stshost of the Makefile.
+func measureBinary(ctx context.Context, o options, dir string, stderr io.Writer) (results []result, versions []string, err error) {
+	fmt.Fprintln(stderr, "building stshost")
+	binary, err := build(ctx, dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := pinSelf(ctx, o.clientCPU); err != nil {
+		return nil, nil, err
+	}
+	if o.wants("connection") || o.wants("request") {
+		if results, versions, err = measureServers(ctx, o, dir, binary, stderr); err != nil {
+			return nil, nil, err
+		}
+	}
+	if o.wants("many") {
+		more, err := measureMany(ctx, o, binary, stderr)
+		if err != nil {
+			return nil, nil, err
+		}
+		results = append(results, more...)
+	}
+	return results, versions, nil
 }

@@ -31,18 +31,19 @@ type competitor struct {
 	*process
 }
 
+// build builds stshost as the Makefile does.
+func build(ctx context.Context, dir string) (binary string, err error) {
+	binary = filepath.Join(dir, "stshost")
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", binary, "github.com/stshost/stshost/cmd/stshost")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build stshost: %w\n%s", err, out)
+	}
+	return binary, nil
+}
+
 // measureServers starts all servers there are and lets them take turns.
-func measureServers(ctx context.Context, o options, dir string, stderr io.Writer) (_ []result, versions []string, err error) {
-	fmt.Fprintln(stderr, "building stshost")
-	binary := filepath.Join(dir, "stshost")
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", binary, "github.com/stshost/stshost/cmd/stshost")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as in the Makefile
-	if out, err := build.CombinedOutput(); err != nil {
-		return nil, nil, fmt.Errorf("build stshost: %w\n%s", err, out)
-	}
-	if err := pinSelf(ctx, o.clientCPU); err != nil {
-		return nil, nil, err
-	}
+func measureServers(ctx context.Context, o options, dir, binary string, stderr io.Writer) (_ []result, versions []string, err error) {
 	w, err := newWorld(ctx, dir)
 	if err != nil {
 		return nil, nil, err
