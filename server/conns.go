@@ -6,16 +6,22 @@ import (
 	"crypto/tls"
 	"net"
 	"net/http"
+	"net/netip"
+	"slices"
 	"sync"
+	"time"
 )
 
 // connLimit is a net.Listener that holds no more than max connections open. At
-// the limit the connection that has been without a request for the longest is
-// closed to make room; only when every connection has a request in flight does
-// Accept wait. So clients that connect and say nothing cannot lock senders out.
+// the limit one is closed to make room: of the client that has the most, the one
+// that has been without a request for the longest, or amid one for too long
+// (sources.go). Only when all are amid a request does Accept wait. So clients
+// that connect and say nothing, or too little, cannot lock senders out.
 type connLimit struct {
 	net.Listener
 	max int
+	// evictBusy says that connections amid a request may be closed too.
+	evictBusy bool
 	// balancer reports whether a peer's connections begin with a PROXY protocol
 	// header; nil: none do.
 	balancer func(net.Addr) bool
@@ -27,7 +33,7 @@ type connLimit struct {
 
 	mu    sync.Mutex
 	open  int
-	idle  *list.List    // of *conn without a request in flight, longest first
+	conns sources
 	freed chan struct{} // has a value when a place may have become free
 }
 
@@ -47,14 +53,18 @@ type conn struct {
 	client  net.Addr      // whom the balancer speaks for; nil: the peer
 	rest    *bufio.Reader // what was read beyond the header; nil: nothing is left
 
-	place  *list.Element // in limit.idle; nil while a request is in flight
-	closed bool          // place and closed are guarded by limit.mu
+	// What follows is guarded by limit.mu.
+	from   *source       // nil once it is closed
+	place  *list.Element // in from.busy or from.idle
+	busy   bool          // a request is in flight
+	since  time.Time     // when that began or ended
+	closed bool
 }
 
 func newConnLimit(ln net.Listener, max int, changed func(int), evicted func()) *connLimit {
 	return &connLimit{
 		Listener: ln, max: max, changed: changed, evicted: evicted,
-		closing: make(chan struct{}), idle: list.New(), freed: make(chan struct{}, 1),
+		closing: make(chan struct{}), conns: sources{byKey: map[netip.Prefix]*source{}}, freed: make(chan struct{}, 1),
 	}
 }
 
@@ -65,11 +75,17 @@ func (l *connLimit) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	for {
-		if c := l.admit(nc); c != nil {
+		c, wait := l.admit(nc)
+		if c != nil {
 			return c, nil
+		}
+		var later <-chan time.Time
+		if wait > 0 {
+			later = time.After(wait)
 		}
 		select {
 		case <-l.freed:
+		case <-later:
 		case <-l.closing:
 			nc.Close()
 			return nil, net.ErrClosed
@@ -77,23 +93,38 @@ func (l *connLimit) Accept() (net.Conn, error) {
 	}
 }
 
-// admit counts nc as open, or returns nil if there is no place for it.
-func (l *connLimit) admit(nc net.Conn) *conn {
+// admit counts nc as open, or returns nil if there is no place for it, and when
+// to try again if none becomes free before.
+func (l *connLimit) admit(nc net.Conn) (_ *conn, wait time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.open >= l.max {
-		longest := l.idle.Front()
-		if longest == nil {
-			return nil
+		victim, wait := l.conns.victim(l.evictBusy)
+		if victim == nil {
+			return nil, wait
 		}
-		l.drop(longest.Value.(*conn))
+		l.drop(victim)
 		l.evicted()
 	}
 	c := &conn{Conn: nc, limit: l, proxied: l.balancer != nil && l.balancer(nc.RemoteAddr())}
-	c.place = l.idle.PushBack(c)
+	l.conns.add(c, false)
 	l.open++
 	l.changed(1)
-	return c
+	return c, 0
+}
+
+// moved notes that the client of c has become known by another address.
+func (l *connLimit) moved(c *conn, client net.Addr) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c.closed {
+		c.client = client
+		return
+	}
+	busy := c.busy
+	l.conns.remove(c)
+	c.client = client
+	l.conns.add(c, busy)
 }
 
 // drop closes a connection's socket and gives its place back; l.mu is held.
@@ -103,10 +134,7 @@ func (l *connLimit) drop(c *conn) error {
 		return net.ErrClosed
 	}
 	c.closed = true
-	if c.place != nil {
-		l.idle.Remove(c.place)
-		c.place = nil
-	}
+	l.conns.remove(c)
 	l.open--
 	l.changed(-1)
 	l.signal()
@@ -131,8 +159,10 @@ func (l *connLimit) Close() error {
 func (l *connLimit) closeIdle() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for l.idle.Len() > 0 {
-		l.drop(l.idle.Front().Value.(*conn))
+	for _, from := range slices.Clone(l.conns.heap) {
+		for e := from.idle.Front(); e != nil; e = from.idle.Front() {
+			l.drop(e.Value.(*conn))
+		}
 	}
 }
 
@@ -156,13 +186,11 @@ func track(nc net.Conn, st http.ConnState) {
 	l := c.limit
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	switch {
-	case c.closed:
-	case st == http.StateActive && c.place != nil:
-		l.idle.Remove(c.place)
-		c.place = nil
-	case st == http.StateIdle && c.place == nil:
-		c.place = l.idle.PushBack(c)
-		l.signal()
+	if busy := st == http.StateActive; !c.closed && busy != c.busy {
+		l.conns.remove(c)
+		l.conns.add(c, busy)
+		if !busy {
+			l.signal()
+		}
 	}
 }

@@ -78,7 +78,7 @@ func (c *conn) readHeader(ctx context.Context) (silent bool, err error) {
 	}
 	// Of LOCAL, and of UNKNOWN in version 1, the addresses mean nothing (§2.2).
 	if c.local = header.Command.IsLocal(); !c.local {
-		c.client = header.SourceAddr
+		c.limit.moved(c, header.SourceAddr)
 	}
 	if in.Buffered() > 0 {
 		c.rest = in

@@ -206,6 +206,7 @@ func (s *Server) ServeAdmin(ctx context.Context, ln net.Listener) error {
 func (s *Server) limited(ln net.Listener, name string) *connLimit {
 	open, evicted := s.metrics.connections.WithLabelValues(name), s.metrics.evictions.WithLabelValues(name)
 	limit := newConnLimit(ln, s.cfg.MaxConnections, func(delta int) { open.Add(float64(delta)) }, evicted.Inc)
+	limit.evictBusy = name != "admin" // where a request may take minutes
 	if (name == "https" || name == "http") && len(s.cfg.ProxyProtocol) > 0 {
 		limit.balancer = func(peer net.Addr) bool { return peer != nil && trusted(s.cfg.ProxyProtocol, addrOf(peer.String())) }
 	}
