@@ -31,6 +31,9 @@ func (i *Issuer) after(ctx context.Context, ca *authority, job state.CertJob, ou
 		job = i.elsewhere(ca, job, now, false)
 	case budget:
 		job.Problem = before
+		// If it came here as one that needs no budget, it does need it: the CA
+		// does not take it for the renewal that it suggested.
+		job.WindowStart, job.WindowEnd = time.Time{}, time.Time{}
 		ca.spent.extend(later(out.retryAt, now.Add(time.Second)), out.problem)
 	case unavailable:
 		job.Due = ca.pause.unusable(job.LastAttempt, now, time.Time{}, out.problem)

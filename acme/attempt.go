@@ -76,12 +76,18 @@ func (i *Issuer) attempt(stop, ctx context.Context, ca *authority, j *state.Cert
 		return outcome{verdict: forbidden, problem: clean(err.Error())}
 	}
 
+	replaces := i.replaced(ctx, job, ca, &acct.dir)
 	t := &orderTransport{
 		next: ca.HTTPClient.Transport, acct: acct, challenge: job.Challenge,
 		profile: ca.Profile, poll: i.cfg.PollInterval, now: i.now, ctx: ctx, cancel: cancel,
-		admit: func(ctx context.Context) error {
+		replaces: replaces, free: replaces != "" && exempt(job, ca),
+		admit: func(ctx context.Context, free bool) error {
 			if stop.Err() != nil {
 				return errStopping
+			}
+			if free {
+				ca.orders.Add(1)
+				return nil
 			}
 			return ca.debit(ctx, acct.kid)
 		},

@@ -68,9 +68,9 @@ func (i *Issuer) held(job state.CertJob, now time.Time) (until time.Time, reason
 	return until, reason, ca == nil
 }
 
-// ask is called when an attempt begins at ca. It tells once that another CA
+// begins is called when an attempt begins at ca. It tells once that another CA
 // than the first is used.
-func (i *Issuer) ask(ca *authority, now time.Time) {
+func (i *Issuer) begins(ca *authority, now time.Time) {
 	i.usingMu.Lock()
 	before := i.using
 	if ca != i.cas[0] {

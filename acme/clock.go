@@ -66,14 +66,18 @@ func (i *Issuer) heedClock(ctx context.Context) error {
 func fromNow(job state.CertJob, now time.Time) (_ state.CertJob, changed bool) {
 	ahead := job.LastAttempt.Sub(now)
 	untried := job.LastAttempt.IsZero() && job.NotAfter.IsZero()
-	switch {
-	case job.Running:
+	if job.Running {
 		return job, false
+	}
+	if job.AskAt.After(now.Add(askMax + askMax/10)) { // asked when the clock was ahead
+		job.AskAt, changed = now, true
+	}
+	switch {
 	case untried && job.Due.After(now):
 		job.Due = now
 		return job, true
 	case ahead <= 0:
-		return job, false
+		return job, changed
 	}
 	job.LastAttempt = now
 	if job.Attempts > 0 || job.Problem != "" {

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/stshost/stshost/internal/state"
 )
 
 // parsePEM splits state.Certificate.PEM: the private key, then the chain with
@@ -73,6 +75,15 @@ func checkPair(host string, key crypto.Signer, chain [][]byte) (*x509.Certificat
 		return nil, errors.New("the certificate is for another key")
 	}
 	return leaf, nil
+}
+
+// leafOf returns the certificate itself.
+func leafOf(cert state.Certificate) (*x509.Certificate, error) {
+	_, chain, err := parsePEM(cert.PEM)
+	if err != nil {
+		return nil, err
+	}
+	return x509.ParseCertificate(chain[0])
 }
 
 // checkIssued is checkPair for a certificate fresh from the CA: it must also

@@ -38,8 +38,10 @@ type fakeCA struct {
 	certs    *acme.Certificates // where challenges are answered
 	lifetime time.Duration
 	meta     map[string]any // of the directory
-	// renewalInfo is the URL in the directory; "": the CA does not offer it.
-	renewalInfo string
+	// renewalInfo answers questions about the certificate with this identifier
+	// (RFC 9773 §4.1); nil: the CA does not offer it.
+	renewalInfo func(id string) *http.Response
+	questions   []time.Time // when it was asked
 
 	mu         sync.Mutex
 	key        *ecdsa.PrivateKey
@@ -176,10 +178,20 @@ func (ca *fakeCA) serve(ctx context.Context, method, path, nonce string, payload
 	}
 	switch kind {
 	case "directory":
+		renewalInfo := ""
+		if ca.renewalInfo != nil {
+			renewalInfo = ca.url + "/renewal-info"
+		}
 		return object(200, map[string]any{
 			"newNonce": ca.url + "/nonce", "newAccount": ca.url + "/account", "newOrder": ca.url + "/order",
-			"meta": ca.meta, "renewalInfo": ca.renewalInfo,
+			"meta": ca.meta, "renewalInfo": renewalInfo,
 		})
+	case "renewal-info":
+		ca.mu.Lock()
+		ca.questions = append(ca.questions, time.Now())
+		answer := ca.renewalInfo
+		ca.mu.Unlock()
+		return answer(number)
 	case "nonce":
 		return answer(200, nil)
 	case "account":

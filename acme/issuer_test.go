@@ -30,6 +30,16 @@ type rig struct {
 	stop   func() // ends Run and waits for it
 }
 
+// jump lets much time pass at once, in which the process does not run. The
+// hosts stay known.
+func (r *rig) jump(d time.Duration) {
+	r.t.Helper()
+	r.stop()
+	time.Sleep(d)
+	r.start()
+	after(20 * time.Second)
+}
+
 func newRig(t *testing.T, hosts ...string) *rig {
 	t.Helper()
 	r := &rig{t: t, store: newMemStore()}

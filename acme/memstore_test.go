@@ -145,6 +145,48 @@ func (s *memStore) DueSuggested(ctx context.Context, directory string, now time.
 	return due[:min(limit, len(due))], err
 }
 
+func (s *memStore) AskCertJobs(_ context.Context, now time.Time, limit int) ([]state.CertJob, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var due []state.CertJob
+	for _, job := range s.jobs {
+		if !job.Running && !job.NotAfter.IsZero() && !job.AskAt.After(now) {
+			due = append(due, job)
+		}
+	}
+	slices.SortFunc(due, func(a, b state.CertJob) int { return cmp.Or(a.AskAt.Compare(b.AskAt), cmp.Compare(a.Host, b.Host)) })
+	return due[:min(limit, len(due))], nil
+}
+
+func (s *memStore) CountCertJobs(_ context.Context, now time.Time) (c state.CertJobCounts, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, job := range s.jobs {
+		switch {
+		case job.Running:
+			c.Running++
+		case !job.Due.After(now):
+			c.Due++
+		case job.Attempts > 0 || job.Problem != "":
+			c.Retrying++
+		default:
+			c.Scheduled++
+		}
+	}
+	return c, nil
+}
+
+func (s *memStore) OrdersSince(_ context.Context, account string, since time.Time) (n int, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, at := range s.debits[account] {
+		if at.After(since) {
+			n++
+		}
+	}
+	return n, nil
+}
+
 func (s *memStore) PutCertJob(_ context.Context, job state.CertJob) error {
 	return s.write(func() { s.jobs[job.Host] = job })
 }

@@ -28,6 +28,7 @@ func (i *Issuer) Run(ctx context.Context) error {
 	work, abandon := context.WithCancel(context.WithoutCancel(ctx))
 	defer abandon()
 	var workers sync.WaitGroup
+	workers.Go(func() { i.askAll(ctx) })
 	i.schedule(ctx, func(ca *authority, job state.CertJob) {
 		i.running.Add(1)
 		workers.Go(func() {
@@ -180,7 +181,7 @@ func (i *Issuer) round(ctx context.Context, start func(*authority, state.CertJob
 		}
 		free--
 		removed = false
-		i.ask(ca, now)
+		i.begins(ca, now)
 		start(ca, job)
 	}
 	if removed && len(jobs) == limit {
@@ -233,7 +234,8 @@ func (i *Issuer) work(stop, ctx context.Context, ca *authority, job state.CertJo
 	if out.verdict == issued {
 		renewal := state.CertJob{
 			Host: job.Host, NotAfter: out.cert.NotAfter, Challenge: job.Challenge, LastAttempt: job.LastAttempt, CA: ca.Directory,
-			Due: later(renewalDue(job.Host, out.cert.NotBefore, out.cert.NotAfter), i.now().Add(soonest)),
+			Due:   later(renewalDue(job.Host, out.cert.NotBefore, out.cert.NotAfter), i.now().Add(soonest)),
+			AskAt: firstQuestion(job.Host, i.now(), out.cert.NotAfter.Sub(out.cert.NotBefore)),
 		}
 		saved := i.save(ctx, func(ctx context.Context) error {
 			return i.store.FinishCertJob(ctx, out.cert, renewal)

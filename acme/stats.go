@@ -1,6 +1,9 @@
 package acme
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/stshost/stshost/internal/state"
@@ -51,4 +54,42 @@ func (i *Issuer) Stats() Stats {
 		s.PausedUntil, s.PauseReason = until, reason
 	}
 	return s
+}
+
+// CABudget is what is left of the budget of orders at one CA.
+type CABudget struct {
+	Directory string
+	Limit     int // orders in any 3 hours
+	Left      int // that may be sent now
+}
+
+// Budget reads what is left of the budgets, in the order of the config.
+func (i *Issuer) Budget(ctx context.Context) ([]CABudget, error) {
+	var all []CABudget
+	for _, c := range i.cas {
+		b := CABudget{Directory: c.Directory, Limit: c.OrdersPer3Hours, Left: c.OrdersPer3Hours}
+		var account storedAccount
+		data, err := i.store.ACMEData(ctx, accountKey(c.Directory))
+		if err != nil && !errors.Is(err, state.ErrNotFound) {
+			return nil, &storeError{err}
+		}
+		if err == nil && json.Unmarshal(data, &account) == nil && account.KID != "" {
+			spent, err := i.store.OrdersSince(ctx, account.KID, i.now().Add(-orderWindow))
+			if err != nil {
+				return nil, &storeError{err}
+			}
+			b.Left = max(0, b.Limit-spent)
+		}
+		all = append(all, b)
+	}
+	return all, nil
+}
+
+// Queue counts the jobs of the queue.
+func (i *Issuer) Queue(ctx context.Context) (state.CertJobCounts, error) {
+	counts, err := i.store.CountCertJobs(ctx, i.now())
+	if err != nil {
+		return counts, &storeError{err}
+	}
+	return counts, nil
 }

@@ -40,6 +40,12 @@ type Store interface {
 	// certificate is of the CA with this directory, and has a renewal window
 	// suggested by it: the earliest expiry first.
 	DueSuggested(ctx context.Context, directory string, now time.Time, limit int) ([]state.CertJob, error)
+	// AskCertJobs returns up to limit jobs that are not running, have a
+	// certificate to replace, and whose AskAt has come: the longest overdue
+	// first.
+	AskCertJobs(ctx context.Context, now time.Time, limit int) ([]state.CertJob, error)
+	// CountCertJobs counts the queue at now.
+	CountCertJobs(ctx context.Context, now time.Time) (state.CertJobCounts, error)
 	// PutCertJob creates or replaces the job of job.Host.
 	PutCertJob(ctx context.Context, job state.CertJob) error
 	// DeleteCertJob removes the host's job; none is no error.
@@ -52,4 +58,6 @@ type Store interface {
 	// per window, in one transaction. When nothing is left it takes nothing
 	// and says when the next order fits.
 	DebitOrder(ctx context.Context, account string, at time.Time, limit int, window time.Duration) (retryAt time.Time, ok bool, err error)
+	// OrdersSince counts the account's orders debited after since.
+	OrdersSince(ctx context.Context, account string, since time.Time) (int, error)
 }

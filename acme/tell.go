@@ -55,6 +55,25 @@ func (i *Issuer) tellFailed(ca *authority, out outcome, next state.CertJob, now 
 	})
 }
 
+// tellRescheduled tells that a CA wants a certificate renewed at another time
+// than it did, with its reason (RFC 9773 §4.2: the operator should see it).
+func (i *Issuer) tellRescheduled(ca *authority, job state.CertJob) {
+	i.log.Info("the CA asks for another time of renewal", "host", job.Host, "step", "renewal-info", "directory", ca.Directory,
+		"renewal", job.Due, "window_start", job.WindowStart, "window_end", job.WindowEnd, "explanation", clean(job.Explanation))
+	e := state.Event{
+		Kind: state.KindCertificateRescheduled, Severity: state.SeverityInfo, Host: job.Host,
+		Text: ca.Directory + " asks for the renewal of this certificate between " +
+			job.WindowStart.UTC().Format(time.RFC3339) + " and " + job.WindowEnd.UTC().Format(time.RFC3339),
+		Evidence: map[string]string{"ca": ca.Directory, "renewal": job.Due.UTC().Format(time.RFC3339)},
+	}
+	if job.Explanation != "" {
+		e.Severity = state.SeverityWarning
+		e.Remedy = "nothing, it is renewed by itself; the CA gives its reason at " + clean(job.Explanation)
+		e.Evidence["explanation"] = clean(job.Explanation)
+	}
+	i.cfg.Event(e)
+}
+
 // remedy says what the operator can do about an outcome.
 func (i *Issuer) remedy(out outcome) string {
 	switch out.verdict {

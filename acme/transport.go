@@ -40,8 +40,15 @@ type orderTransport struct {
 	cancel context.CancelFunc
 
 	// admit is asked before newOrder is sent; its error keeps it from being
-	// sent and is reported as refusal.
-	admit func(context.Context) error
+	// sent and is reported as refusal. free says that the order is none that
+	// the budget is for.
+	admit func(ctx context.Context, free bool) error
+
+	// replaces is the identifier of the certificate that the order is to
+	// replace (RFC 9773 §5); "": none. free says that such an order needs no
+	// budget. Both end with the CA's refusal of it. Guarded by mu.
+	replaces string
+	free     bool
 
 	mu       sync.Mutex
 	closed   bool
@@ -111,6 +118,7 @@ func (t *orderTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		t.failed(url, sighting{err: err})
 		return nil, err
 	}
+	body = t.notReplaced(url, res, body)
 	body = t.look(url, res, body)
 	res.Body = io.NopCloser(bytes.NewReader(body))
 	res.ContentLength = int64(len(body))
@@ -153,31 +161,22 @@ func (t *orderTransport) order(ctx context.Context) error {
 		t.mu.Unlock()
 		return errRefused
 	}
-	debited := t.seen.debited
+	debited, free := t.seen.debited, t.free
 	t.seen.ordered, t.seen.rejected = true, false
 	t.mu.Unlock()
 
 	if debited { // sent back for its nonce: the same order
 		return nil
 	}
-	err := t.admit(ctx)
+	err := t.admit(ctx, free)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err != nil {
 		t.seen.ordered, t.seen.refusal = false, err
 		return err
 	}
-	t.seen.debited = true
+	t.seen.debited = !free
 	return nil
-}
-
-// orderFields are what the order has beside what autocert puts into it.
-func (t *orderTransport) orderFields() map[string]string {
-	fields := make(map[string]string)
-	if t.profile != "" {
-		fields["profile"] = t.profile // draft-ietf-acme-profiles §4
-	}
-	return fields
 }
 
 // pace makes the next look at a URL wait here, where the attempt can end it,

@@ -47,6 +47,7 @@ func TestCertJobComesBackAsItWasPut(t *testing.T) {
 	full := state.CertJob{
 		Host: "mta-sts.example.com", Due: day(1), NotAfter: day(2), Attempts: 3, Challenge: "http-01",
 		Problem: "urn:ietf:params:acme:error:dns: NXDOMAIN", LastAttempt: day(4), Running: true,
+		CA: "https://ca.example/directory", AskAt: day(5), WindowStart: day(6), WindowEnd: day(7), Explanation: "https://ca.example/why",
 	}
 	noError(t, s.PutCertJob(t.Context(), full))
 	equal(t, get[state.CertJob](t)(s.CertJob(t.Context(), full.Host)), full)
@@ -84,6 +85,40 @@ func TestDueCertJobsInTheOrderOfNeed(t *testing.T) {
 		}
 		equal(t, hosts, want)
 	}
+}
+
+// What the questions about renewals and the metrics read of the queue.
+func TestQueueByQuestions(t *testing.T) {
+	const first, second = "https://first.example/dir", "https://second.example/dir"
+	s := open(t, newPath(t))
+	for _, j := range []state.CertJob{
+		{Host: "a-first", Due: day(1)}, // no certificate: nothing to ask about
+		{Host: "b-suggested", Due: day(2), NotAfter: day(20), CA: first, WindowStart: day(1), WindowEnd: day(3), AskAt: day(4)},
+		{Host: "c-suggested", Due: day(3), NotAfter: day(10), CA: first, WindowStart: day(1), WindowEnd: day(3), AskAt: day(2)},
+		{Host: "d-others", Due: day(1), NotAfter: day(20), CA: second, WindowStart: day(1), WindowEnd: day(3), AskAt: day(6).Add(time.Microsecond)},
+		{Host: "e-own-time", Due: day(1), NotAfter: day(20), CA: first},
+		{Host: "f-running", Due: day(1), NotAfter: day(20), CA: first, WindowEnd: day(3), Running: true},
+		{Host: "g-later", Due: day(9), NotAfter: day(20), CA: first, WindowEnd: day(10), AskAt: day(1)},
+		{Host: "h-failed", Due: day(9), Attempts: 1, Problem: "no"},
+	} {
+		noError(t, s.PutCertJob(t.Context(), j))
+	}
+	hosts := func(jobs []state.CertJob, err error) []string {
+		t.Helper()
+		noError(t, err)
+		var all []string
+		for _, j := range jobs {
+			all = append(all, j.Host)
+		}
+		return all
+	}
+	equal(t, hosts(s.DueSuggested(t.Context(), first, day(6), 10)), []string{"c-suggested", "b-suggested"})
+	equal(t, hosts(s.DueSuggested(t.Context(), first, day(6), 1)), []string{"c-suggested"})
+	equal(t, hosts(s.DueSuggested(t.Context(), second, day(6), 10)), []string{"d-others"})
+	equal(t, hosts(s.AskCertJobs(t.Context(), day(6), 10)), []string{"e-own-time", "g-later", "c-suggested", "b-suggested"})
+	equal(t, hosts(s.AskCertJobs(t.Context(), day(6), 2)), []string{"e-own-time", "g-later"})
+	equal(t, get[state.CertJobCounts](t)(s.CountCertJobs(t.Context(), day(6))), state.CertJobCounts{Due: 5, Retrying: 1, Scheduled: 1, Running: 1})
+	equal(t, get[state.CertJobCounts](t)(open(t, newPath(t)).CountCertJobs(t.Context(), day(6))), state.CertJobCounts{})
 }
 
 func TestSecretIsMadeOnce(t *testing.T) {

@@ -87,3 +87,16 @@ func TestDebitOrderNeverExceedsTheBudget(t *testing.T) {
 		}
 	})
 }
+
+func TestOrdersSince(t *testing.T) {
+	s := open(t, newPath(t))
+	for _, at := range []time.Time{day(1), day(2), day(3)} {
+		_, ok, err := s.DebitOrder(t.Context(), "a", at, 10, 100*24*time.Hour)
+		noError(t, err)
+		equal(t, ok, true)
+	}
+	for since, want := range map[time.Time]int{{}: 3, day(1): 2, day(3).Add(-1000): 1, day(3): 0} {
+		equal(t, get[int](t)(s.OrdersSince(t.Context(), "a", since)), want)
+	}
+	equal(t, get[int](t)(s.OrdersSince(t.Context(), "b", time.Time{})), 0)
+}
