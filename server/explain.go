@@ -44,6 +44,9 @@ func stepText(s state.Step) string {
 func Explain(d DomainStatus) Explanation {
 	e := explainStep(d)
 	e.Domain, e.Step, e.NextRun = d.Domain, d.Step, d.NextRun
+	if d.CertificateExternal {
+		e.Summary += " Its certificate is the reverse proxy's."
+	}
 	if d.LastError != "" {
 		e.Blocking = d.LastError
 	}

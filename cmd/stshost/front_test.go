@@ -252,6 +252,7 @@ func TestBehindNginx(t *testing.T) {
 	}
 	w.says([]string{"status"}, "the proxy's")
 	w.says([]string{"status", "nginx.test"}, "certificate:", "the proxy's")
+	w.says([]string{"explain", "nginx.test"}, "Its certificate is the reverse proxy's.")
 	w.says([]string{"records", "nginx.test"}, "reverse proxy in front of this server, which has the certificate")
 	for _, page := range []string{"/", "/domains/nginx.test"} {
 		if !strings.Contains(w.adminGet(page), "the proxy&#39;s") {
@@ -342,5 +343,43 @@ func TestBehindCaddy(t *testing.T) {
 	r.seenFrom("caddy.test")
 	if _, _, err := w.fetch("127.0.0.1", w.lab.HTTPSAddr, "other.test"); err == nil {
 		t.Error("Caddy has a certificate for a host that is not ours")
+	}
+}
+
+// stshost may have certificates of its own and be asked by a proxy as well.
+func TestOwnTLSAndAProxyBesides(t *testing.T) {
+	w := newWorld(t, example)
+	proxied := "127.0.0.1:" + w.port()
+	w.listen = fmt.Sprintf("proxied = %q\ntrusted_proxies = [\"127.0.0.1\"]", proxied)
+	w.start()
+	d := w.confirmed(example)
+	w.sees(d)
+	ask := func(from string) (int, string) {
+		t.Helper()
+		tr := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}).DialContext(ctx, "tcp", proxied)
+		}}
+		req, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+d.Host+mtasts.PolicyPath, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("X-Forwarded-Proto", "https")
+		resp, err := (&http.Client{Transport: tr}).Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		var b bytes.Buffer
+		b.ReadFrom(resp.Body)
+		return resp.StatusCode, b.String()
+	}
+	if status, body := ask("127.0.0.1"); status != http.StatusOK || body != d.Body {
+		t.Errorf("the proxy got %d %q", status, body)
+	}
+	if status, body := ask("127.0.0.9"); status != http.StatusForbidden || !strings.Contains(body, "127.0.0.9 is not in trusted_proxies") {
+		t.Errorf("a stranger got %d %q", status, body)
+	}
+	if d.CertificateExternal || d.CertificateNotAfter.IsZero() {
+		t.Errorf("status %+v", d)
 	}
 }

@@ -247,3 +247,37 @@ func TestSystemdSocketActivate(t *testing.T) {
 	c.Close()
 	w.sees(w.confirmed(example))
 }
+
+// The journal stamps each line itself.
+func TestLogForTheJournal(t *testing.T) {
+	for _, journal := range []bool{true, false} {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		info, err := w.Stat()
+		if err != nil {
+			t.Fatal(err)
+		}
+		st := info.Sys().(*syscall.Stat_t)
+		stream := fmt.Sprintf("%d:%d", st.Dev, st.Ino)
+		if !journal {
+			stream += "1" // somebody else's: stderr was sent elsewhere
+		}
+		t.Setenv("JOURNAL_STREAM", stream)
+		log, err := newLogger(w, "text", "info")
+		if err != nil {
+			t.Fatal(err)
+		}
+		log.Info("serving", "time_is", "kept")
+		w.Close()
+		b, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if line := string(b); strings.HasPrefix(line, "time=") == journal || !strings.Contains(line, "msg=serving time_is=kept") {
+			t.Errorf("journal %v: %q", journal, line)
+		}
+	}
+}
