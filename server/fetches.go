@@ -21,7 +21,7 @@ type Fetches struct {
 // FetchEvent is one request at a policy host, or one failed TLS handshake.
 type FetchEvent struct {
 	Time      time.Time `json:"time" doc:"When it happened"`
-	Remote    string    `json:"remote" doc:"Address and port of the client"`
+	Remote    string    `json:"remote" doc:"Address and port of the client, or its address alone as a proxy told it"`
 	UserAgent string    `json:"user_agent,omitempty" doc:"User-Agent of the request, cut to 128 bytes"`
 	Protocol  string    `json:"protocol,omitempty" doc:"HTTP and TLS version"`
 	Status    int       `json:"status,omitempty" doc:"HTTP status of the answer; absent for a failed handshake"`
