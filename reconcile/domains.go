@@ -122,10 +122,13 @@ func (r *Reconciler) setWanted(wanted []Wanted, rows map[string]state.Domain) (c
 	return c, gone
 }
 
-// setHosts makes the policy hosts of all domains the known ones. The caller
-// holds r.mu.
+// setHosts makes the policy hosts of all domains, and the extra hosts, the known
+// ones. The caller holds r.mu.
 func (r *Reconciler) setHosts() {
-	hosts := make(map[string]struct{}, len(r.domains))
+	hosts := make(map[string]struct{}, len(r.domains)+len(r.extra))
+	for host := range r.extra {
+		hosts[host] = struct{}{}
+	}
 	for name := range r.domains {
 		hosts[mtasts.PolicyHost(name)] = struct{}{}
 	}
@@ -220,6 +223,11 @@ func (r *Reconciler) WakeBlocked() {
 	for _, d := range r.domains {
 		if d.row.LastError != "" {
 			r.wake(d)
+		}
+	}
+	for _, h := range r.extra {
+		if h.LastError != "" {
+			r.wakeExtra(h)
 		}
 	}
 }

@@ -17,9 +17,10 @@ const patience = 15 * time.Minute
 
 // preflight makes sure that the CA's validation would reach this
 // installation, and says which challenge type to try first. A failed order is
-// not free: CAs count failed validations.
-func (t *task) preflight(ctx context.Context, host string, status state.CertStatus) (challenge string, err error) {
-	challenge, err = t.leadsHere(ctx, host)
+// not free: CAs count failed validations. since is when host was first seen not
+// to lead here; zero if that is news.
+func (r *Reconciler) preflight(ctx context.Context, host string, status state.CertStatus, since time.Time) (challenge string, err error) {
+	challenge, err = r.leadsHere(ctx, host)
 	if err == nil {
 		return challenge, nil
 	}
@@ -30,10 +31,9 @@ func (t *task) preflight(ctx context.Context, host string, status state.CertStat
 	switch {
 	case status.Problem != "":
 		b.err = fmt.Errorf("%w; an order was tried all the same: %s", b.err, status.Problem)
-	case t.row.Step == state.WaitingDNS && t.cfg.Now().Sub(t.row.Since) >= patience:
-		t.log.Info("trying an order although the host does not seem to lead here",
-			"domain", t.wanted.Domain, "host", host, "reason", err)
-		if err := t.cfg.Certificates.Request(ctx, host, ""); err != nil {
+	case !since.IsZero() && r.cfg.Now().Sub(since) >= patience:
+		r.log.Info("trying an order although the host does not seem to lead here", "host", host, "reason", err)
+		if err := r.cfg.Certificates.Request(ctx, host, ""); err != nil {
 			return "", err
 		}
 	}
@@ -68,27 +68,27 @@ func lookUpError(host string, fetches []state.Fetch) error {
 	return nil
 }
 
-func (t *task) leadsHere(ctx context.Context, host string) (challenge string, err error) {
-	open, err := t.cfg.World.Open(ctx, host)
+func (r *Reconciler) leadsHere(ctx context.Context, host string) (challenge string, err error) {
+	open, err := r.cfg.World.Open(ctx, host)
 	if err != nil {
 		return "", notFound(host, err)
 	}
 	if err := lookUpError(host, open); err != nil {
 		return "", err
 	}
-	if t.cfg.Hairpin {
+	if r.cfg.Hairpin {
 		return "tls-alpn-01", nil // our own address cannot be reached from here
 	}
 	httpsErr := firstError(open)
-	if !t.cfg.HTTP {
+	if !r.cfg.HTTP {
 		if httpsErr != nil {
 			return "", &blocked{step: state.WaitingDNS, err: fmt.Errorf("%s cannot be reached on the HTTPS port: %w", host, httpsErr),
 				remedy: fmt.Sprintf("let %s lead to this server and open port 443; %s", host, viaHint)}
 		}
 		return "tls-alpn-01", nil
 	}
-	path, token := t.cfg.Probe(host)
-	reach, err := t.cfg.World.Reach(ctx, host, path, token)
+	path, token := r.cfg.Probe(host)
+	reach, err := r.cfg.World.Reach(ctx, host, path, token)
 	if err == nil {
 		err = firstError(reach)
 	}

@@ -146,6 +146,9 @@ type Reconciler struct {
 	queue   dueQueue
 	looked  time.Time     // when the queue was last looked at
 	kick    chan struct{} // the queue's head may have changed
+
+	extra     map[string]*extraHost // hosts beside the policy hosts
+	kickExtra chan struct{}         // one of them may be due
 }
 
 // domain is a policy domain in memory. Its fields are guarded by
@@ -190,6 +193,9 @@ func New(ctx context.Context, cfg Config) (*Reconciler, error) {
 		random:  rand.Int64N,
 		domains: make(map[string]*domain),
 		kick:    make(chan struct{}, 1),
+
+		extra:     make(map[string]*extraHost),
+		kickExtra: make(chan struct{}, 1),
 	}
 	rows, err := cfg.Journal.Domains(ctx)
 	if err != nil {

@@ -106,13 +106,15 @@ func (t *task) ensureCertificate(ctx context.Context) error {
 		return nil
 	}
 	if status.Own != "" {
-		// Whoever brings their own certificate does not want the CA's silently
-		// in its place.
-		return &blocked{step: state.WaitingCertificate, err: errors.New(status.Problem), remedy: state.OwnRemedy, retry: time.Minute}
+		return ownExpired(status)
 	}
 	challenge := ""
 	if t.row.BodySHA256 == "" && !status.Running { // a host that served before led here
-		if challenge, err = t.preflight(ctx, host, status); err != nil {
+		var since time.Time
+		if t.row.Step == state.WaitingDNS {
+			since = t.row.Since
+		}
+		if challenge, err = t.preflight(ctx, host, status, since); err != nil {
 			return err
 		}
 		if t.row.Step == state.WaitingDNS && status.Attempts > 0 {
@@ -130,6 +132,18 @@ func (t *task) ensureCertificate(ctx context.Context) error {
 	if err := certs.Request(ctx, host, challenge); err != nil {
 		return err
 	}
+	return notIssued(host, status)
+}
+
+// ownExpired is the block of a host whose certificate is the operator's own and
+// not valid. Whoever brings one along does not want the CA's silently in its
+// place.
+func ownExpired(status state.CertStatus) *blocked {
+	return &blocked{step: state.WaitingCertificate, err: errors.New(status.Problem), remedy: state.OwnRemedy, retry: time.Minute}
+}
+
+// notIssued is the block of a host whose certificate was requested.
+func notIssued(host string, status state.CertStatus) *blocked {
 	if status.Problem != "" && !status.Running {
 		return &blocked{
 			step:   state.WaitingCertificate,

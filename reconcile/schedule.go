@@ -83,11 +83,17 @@ func (r *Reconciler) Wake(name string) {
 	}
 }
 
-// WakeHost is Wake for the domain of a policy host. It is what the issuing
-// side calls when an order came to an end.
+// WakeHost is Wake for the domain of a policy host, or for an extra host. It is
+// what the issuing side calls when an order came to an end.
 func (r *Reconciler) WakeHost(host string) {
 	if name, ok := strings.CutPrefix(host, mtasts.PolicyHost("")); ok {
 		r.Wake(name)
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if h := r.extra[host]; h != nil {
+		r.wakeExtra(h)
 	}
 }
 
@@ -103,6 +109,7 @@ func (r *Reconciler) Run(ctx context.Context) error {
 			}
 		})
 	}
+	workers.Go(func() { r.runExtra(ctx) })
 	r.dispatch(ctx, work)
 	close(work)
 	workers.Wait()

@@ -21,6 +21,7 @@ type backend struct {
 	mu        sync.Mutex
 	domains   []server.DomainStatus
 	domainErr error
+	hosts     []server.HostStatus
 	reload    server.ReloadResult
 	reloadErr error
 	readyErr  error
@@ -31,7 +32,10 @@ type backend struct {
 }
 
 func newBackend(now time.Time) *backend {
-	return &backend{domains: []server.DomainStatus{
+	return &backend{hosts: []server.HostStatus{
+		{Host: "sts.example.net", CertificateNotAfter: now.Add(40 * 24 * time.Hour)},
+		{Host: "ops.example.net", LastError: "it leads <b>elsewhere</b>", Remedy: "make an AAAA record"},
+	}, domains: []server.DomainStatus{
 		{
 			Domain: "a.example", Host: "mta-sts.a.example", Step: state.Confirmed, Since: now.Add(-time.Hour), InConfig: true,
 			Mode: "testing", ModeSource: "managed", MaxAge: 604800, ID: "20260101T000000Z0123456789abcdef", Body: policyA,
@@ -68,6 +72,8 @@ func (b *backend) Records(_ context.Context, name string) ([]server.DNSRecord, e
 		{Name: "_mta-sts." + name, Type: "TXT", TTL: 300, Data: "v=STSv1; id=x;", Managed: true},
 	}, nil
 }
+
+func (b *backend) Hosts(context.Context) ([]server.HostStatus, error) { return b.hosts, nil }
 
 func (b *backend) Reload(context.Context) (server.ReloadResult, error) {
 	b.mu.Lock()
@@ -115,6 +121,9 @@ func TestAdminPages(t *testing.T) {
 	}{
 		{"GET", "/", 200, "text/html; charset=utf-8", "a.example", "<script>"},
 		{"GET", "/", 200, "text/html; charset=utf-8", "has no address &lt;script&gt;", ""},
+		{"GET", "/", 200, "text/html; charset=utf-8", "sts.example.net", "<b>"},
+		{"GET", "/", 200, "text/html; charset=utf-8", "make an AAAA record", ""},
+		{"GET", "/api/v1/hosts", 200, "application/json", `"host":"sts.example.net"`, ""},
 		{"GET", "/?q=B.EX", 200, "text/html; charset=utf-8", "b.example", ">a.example"},
 		{"GET", "/?q=nothing", 200, "text/html; charset=utf-8", "No domain has", "a.example"},
 		{"GET", "/domains/a.example", 200, "text/html; charset=utf-8", "mx: mx1.a.example", ""},

@@ -50,6 +50,7 @@ func (s *Server) mountAPI(ctx context.Context, r chi.Router) error {
 	operation(s, api, "get-domain", http.MethodGet, "/domains/{domain}", "Show one domain", s.apiDomain, http.StatusNotFound)
 	operation(s, api, "explain-domain", http.MethodGet, "/domains/{domain}/explain", "Say what blocks a domain and what to do", s.apiExplain, http.StatusNotFound)
 	operation(s, api, "list-records", http.MethodGet, "/domains/{domain}/records", "List the DNS records that a domain needs", s.apiRecords, http.StatusNotFound)
+	operation(s, api, "list-hosts", http.MethodGet, "/hosts", "List the hosts beside the policy hosts", s.apiHosts)
 	operation(s, api, "get-fetches", http.MethodGet, "/domains/{domain}/fetches", "Show fetches and failed TLS handshakes at the policy host", s.apiFetches, http.StatusNotFound)
 	s.mountEvents(api, ctx)
 	operation(s, api, "reload", http.MethodPost, "/reload", "Read the configuration again and swap it in whole", s.apiReload)

@@ -22,6 +22,8 @@ type Backend interface {
 	// Events returns the events that q chooses, the oldest first. If there is
 	// none it waits for one, for as long as wait; none is no error.
 	Events(ctx context.Context, q state.EventQuery, wait time.Duration) ([]state.Event, error)
+	// Hosts returns how the hosts beside the policy hosts stand, sorted by name.
+	Hosts(ctx context.Context) ([]HostStatus, error)
 	// Reload reads the configuration again and swaps it in whole. If it has
 	// faults the error wraps an *InvalidConfigError and nothing has changed.
 	Reload(ctx context.Context) (ReloadResult, error)

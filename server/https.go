@@ -39,8 +39,12 @@ func (s *Server) policyHosts(gate func(http.Handler) http.Handler) http.Handler 
 		}
 		readOnly(w, r)
 	})
-	r.NotFound(func(w http.ResponseWriter, _ *http.Request) {
-		refuse(w, http.StatusNotFound, "There is nothing here. The policy is at "+mtasts.PolicyPath)
+	r.NotFound(func(w http.ResponseWriter, r *http.Request) {
+		text := "There is nothing here."
+		if isPolicyHost(requestHost(r)) {
+			text += " The policy is at " + mtasts.PolicyPath
+		}
+		refuse(w, http.StatusNotFound, text)
 	})
 	return r
 }
@@ -76,6 +80,10 @@ func (s *Server) tenantOnly(next http.Handler) http.Handler {
 func (s *Server) servePolicy(w http.ResponseWriter, r *http.Request) {
 	host := requestHost(r)
 	p := s.cfg.Policies.get(host)
+	if p == nil && !isPolicyHost(host) {
+		refuse(w, http.StatusNotFound, "There is no policy here: policies are at mta-sts.<domain>.")
+		return
+	}
 	if p == nil {
 		s.noteRequest(r, host, http.StatusNotFound, "no policy yet")
 		refuse(w, http.StatusNotFound, "There is no policy for "+policyDomain(host)+" yet.")
@@ -94,6 +102,10 @@ func (s *Server) servePolicy(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) servePolicyHostPage(w http.ResponseWriter, r *http.Request) {
 	host := requestHost(r)
+	if !isPolicyHost(host) {
+		s.serveHostPage(w, host)
+		return
+	}
 	writePage(s, w, http.StatusOK, s.templates.PolicyHost, templates.PolicyHostPage{
 		Domain: policyDomain(host), Host: host, PolicyPath: mtasts.PolicyPath, HasPolicy: s.cfg.Policies.get(host) != nil,
 	})

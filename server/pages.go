@@ -80,6 +80,14 @@ func (s *Server) statusPage(w http.ResponseWriter, r *http.Request) {
 	slices.SortStableFunc(p.Rows, func(a, b templates.DomainRow) int {
 		return slices.Index(urgency, a.Tone) - slices.Index(urgency, b.Tone)
 	})
+	hosts, err := s.cfg.Backend.Hosts(r.Context())
+	if err != nil {
+		s.problemPage(w, r, err)
+		return
+	}
+	for _, h := range hosts {
+		p.Hosts = append(p.Hosts, s.hostRow(h))
+	}
 	p.Total = len(p.Rows)
 	p.Rows = p.Rows[:min(len(p.Rows), maxRows)]
 	writePage(s, w, http.StatusOK, s.templates.Status, p)

@@ -33,6 +33,17 @@ type StatusPage struct {
 	Query   string // part of a name that rows were chosen by
 	Rows    []DomainRow
 	Total   int // domains that match Query; more than Rows when the list was cut
+	Hosts   []HostRow
+}
+
+// HostRow is one host beside the policy hosts.
+type HostRow struct {
+	Host        string
+	Tone        Tone
+	Step        string // of its certificate, in words
+	Certificate Stamp
+	Error       string
+	Remedy      string
 }
 
 // DomainRow is one domain in the list.
@@ -104,6 +115,12 @@ type PolicyHostPage struct {
 	Domain, Host string
 	PolicyPath   string
 	HasPolicy    bool
+}
+
+// HostPage is what a person sees who opens a host of this server that is no
+// policy host.
+type HostPage struct {
+	Host string
 }
 
 // ProblemPage is an error for a person.

@@ -19,8 +19,8 @@ var files embed.FS
 
 // Set is the parsed pages. Its methods may be called from any goroutine.
 type Set struct {
-	status, domain, policyHost, problem *template.Template
-	styleHash                           string
+	status, domain, policyHost, host, problem *template.Template
+	styleHash                                 string
 }
 
 // Parse parses the embedded pages. It fails only if the program was built wrong.
@@ -40,7 +40,7 @@ func Parse() (*Set, error) {
 	s := &Set{styleHash: "sha256-" + base64.StdEncoding.EncodeToString(sum[:])}
 	for name, page := range map[string]**template.Template{
 		"status.html": &s.status, "domain.html": &s.domain,
-		"policyhost.html": &s.policyHost, "problem.html": &s.problem,
+		"policyhost.html": &s.policyHost, "host.html": &s.host, "problem.html": &s.problem,
 	} {
 		t, err := layout.Clone()
 		if err == nil {
@@ -65,6 +65,9 @@ func (s *Set) Domain(w io.Writer, p DomainPage) error { return s.domain.Execute(
 
 // PolicyHost writes what a person sees who opens a policy host.
 func (s *Set) PolicyHost(w io.Writer, p PolicyHostPage) error { return s.policyHost.Execute(w, p) }
+
+// Host writes what a person sees who opens a host that is no policy host.
+func (s *Set) Host(w io.Writer, p HostPage) error { return s.host.Execute(w, p) }
 
 // Problem writes an error for a person.
 func (s *Set) Problem(w io.Writer, p ProblemPage) error { return s.problem.Execute(w, p) }

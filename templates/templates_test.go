@@ -29,6 +29,7 @@ func TestPages(t *testing.T) {
 			return set.Status(w, templates.StatusPage{
 				Version: evil, Now: at, Waiting: evil, Query: evil, Total: 2,
 				Counts: []templates.Count{{Label: evil, N: 1, Tone: templates.Good}},
+				Hosts:  []templates.HostRow{{Host: evil, Tone: templates.Bad, Step: evil, Certificate: at, Error: evil, Remedy: evil}, {}},
 				Rows: []templates.DomainRow{{
 					Domain: evil, Path: "/domains/x", Step: evil, Tone: templates.Bad, Mode: evil, ID: evil, Certificate: at, Error: evil, Note: evil,
 				}},
@@ -49,6 +50,7 @@ func TestPages(t *testing.T) {
 			return set.PolicyHost(w, templates.PolicyHostPage{Domain: evil, Host: evil, PolicyPath: "/p", HasPolicy: true})
 		},
 		"policy host, empty": func(w io.Writer) error { return set.PolicyHost(w, templates.PolicyHostPage{}) },
+		"host":               func(w io.Writer) error { return set.Host(w, templates.HostPage{Host: evil}) },
 		"problem":            func(w io.Writer) error { return set.Problem(w, templates.ProblemPage{Title: evil, Detail: evil}) },
 	} {
 		t.Run(name, func(t *testing.T) {

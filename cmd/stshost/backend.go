@@ -40,6 +40,11 @@ func (s *service) Records(_ context.Context, name string) ([]server.DNSRecord, e
 	return s.facts().records(snap), nil
 }
 
+// Hosts returns how the hosts beside the policy hosts stand, sorted by name.
+func (s *service) Hosts(ctx context.Context) ([]server.HostStatus, error) {
+	return s.facts().hosts(ctx, s.reconciler.ExtraHosts())
+}
+
 // Ready is nil from the start: what was served before the start is served
 // from the first request on.
 func (s *service) Ready() error { return nil }

@@ -21,6 +21,7 @@ type reader interface {
 	Domains(ctx context.Context) ([]server.DomainStatus, error)
 	Domain(ctx context.Context, name string) (server.DomainStatus, error)
 	Records(ctx context.Context, name string) ([]server.DNSRecord, error)
+	Hosts(ctx context.Context) ([]server.HostStatus, error)
 	Events(ctx context.Context, q state.EventQuery, wait time.Duration) ([]server.Event, error)
 }
 

@@ -111,6 +111,15 @@ func (o *offline) find(name string) (reconcile.Snapshot, error) {
 	return reconcile.Snapshot{}, errUnknownDomain(name)
 }
 
+// Hosts knows only the certificates: how an extra host stands is not journalled.
+func (o *offline) Hosts(ctx context.Context) ([]server.HostStatus, error) {
+	var all []reconcile.HostState
+	for _, host := range o.facts.cfg.ACME.ExtraHosts {
+		all = append(all, reconcile.HostState{Host: host})
+	}
+	return o.facts.hosts(ctx, all)
+}
+
 // Domains, Domain and Records answer as the running server would have.
 
 func (o *offline) Domains(ctx context.Context) ([]server.DomainStatus, error) {

@@ -40,6 +40,11 @@ func (s *service) ownChanged(concerned func(host string) bool) {
 			s.reconciler.WakeHost(host)
 		}
 	}
+	for _, h := range s.reconciler.ExtraHosts() {
+		if concerned(h.Host) {
+			s.reconciler.WakeHost(h.Host)
+		}
+	}
 }
 
 // request has the certificate of a host looked after again.

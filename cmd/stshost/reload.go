@@ -43,6 +43,9 @@ func (s *service) reload(ctx context.Context) (server.ReloadResult, error) {
 		s.dns.SetOwners(owners(old))
 		return server.ReloadResult{}, errors.Join(err, s.dns.SetAccounts(accounts(old)))
 	}
+	if err := s.reconciler.SetExtraHosts(ctx, next.ACME.ExtraHosts); err != nil {
+		s.log.Error("what waited for a host that left the config could not be dropped; it is dropped when it is due", "error", err)
+	}
 	s.mu.Lock()
 	s.cfg = next
 	s.mu.Unlock()
@@ -107,6 +110,9 @@ func changedSettings(old, next *config.Config) []string {
 	if !slices.Equal(ownPairs(old), ownPairs(next)) {
 		changed = append(changed, "certificate")
 	}
+	if !slices.Equal(old.ACME.ExtraHosts, next.ACME.ExtraHosts) {
+		changed = append(changed, "extra_hosts")
+	}
 	return changed
 }
 
@@ -119,7 +125,7 @@ func needRestart(old, next *config.Config) []string {
 	}{
 		{"listen", old.Listen, next.Listen},
 		{"store", old.Store, next.Store},
-		{"acme", old.ACME, next.ACME},
+		{"acme", issuing(old.ACME), issuing(next.ACME)},
 		{"net", old.Net, next.Net},
 		{"prove", old.Prove, next.Prove},
 		{"watch", old.Watch, next.Watch},
@@ -129,4 +135,10 @@ func needRestart(old, next *config.Config) []string {
 		}
 	}
 	return changed
+}
+
+// issuing is what of [acme] is read at the start only.
+func issuing(a config.ACME) config.ACME {
+	a.ExtraHosts = nil
+	return a
 }

@@ -136,6 +136,9 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, env e
 	if _, err := s.reconciler.SetDomains(ctx, wanted(cfg)); err != nil {
 		return nil, err
 	}
+	if err := s.reconciler.SetExtraHosts(ctx, cfg.ACME.ExtraHosts); err != nil {
+		return nil, err
+	}
 	return s, nil
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -31,12 +32,17 @@ func statusCommand(o *options) *cobra.Command {
 				if err != nil {
 					return err
 				}
+				hosts, err := r.Hosts(ctx)
+				if err != nil {
+					return err
+				}
 				if o.json {
 					return printJSON(cmd.OutOrStdout(), struct {
 						Domains []server.DomainStatus `json:"domains"`
-					}{all})
+						Hosts   []server.HostStatus   `json:"hosts,omitempty"`
+					}{all, hosts})
 				}
-				return printDomains(cmd.OutOrStdout(), all)
+				return errors.Join(printDomains(cmd.OutOrStdout(), all), printHosts(cmd.OutOrStdout(), hosts))
 			})
 		}),
 	}

@@ -96,6 +96,12 @@ const (
 	// changed or refused.
 	KindCertificateOwn = "certificate.own"
 
+	// KindHostBlocked: a host beside the policy hosts has no certificate, for a
+	// new reason.
+	KindHostBlocked = "host.blocked"
+	// KindHostRecovered: what blocked such a host is over.
+	KindHostRecovered = "host.recovered"
+
 	// KindServerStarted: the server serves.
 	KindServerStarted = "server.started"
 	// KindServerStopped: the server was asked to stop and did.
