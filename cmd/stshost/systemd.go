@@ -45,13 +45,23 @@ func newManager() (manager, error) {
 	if m.watchdog, err = daemon.SdWatchdogEnabled(true); err != nil {
 		return m, fmt.Errorf("the environment of the service manager: %w", err)
 	}
-	if os.Getenv("NOTIFY_SOCKET") != "" {
-		m.notify = func(state string) {
-			// Nobody could be told that this fails, and systemd notices.
-			_, _ = daemon.SdNotify(false, state)
-		}
+	// Not daemon.SdNotify, which looks into the environment each time.
+	if path := os.Getenv("NOTIFY_SOCKET"); path != "" {
+		os.Unsetenv("NOTIFY_SOCKET")
+		m.notify = func(state string) { sdNotify(path, state) }
 	}
 	return m, nil
+}
+
+// sdNotify says something at a manager's socket. Nobody could be told if that
+// fails, and the manager notices.
+func sdNotify(path, state string) {
+	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		return
+	}
+	defer c.Close()
+	_, _ = c.Write([]byte(state))
 }
 
 // statusInterval is how often the manager's line of status is brought up to date.

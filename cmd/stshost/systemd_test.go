@@ -74,7 +74,7 @@ func TestNotify(t *testing.T) {
 	w.writeConfig()
 	n := w.notifySocket()
 	cmd := exec.Command("stshost", "serve", "--config", w.config())
-	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+n.path, "WATCHDOG_USEC=600000")
+	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+n.path, "WATCHDOG_USEC=1500000")
 	p := w.spawnAs(cmd)
 	n.hears("READY=1", "STATUS=1 domains, 0 confirmed, ")
 	if _, err := w.client().Version(t.Context()); err != nil {
