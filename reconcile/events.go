@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -131,7 +132,9 @@ func (r *Reconciler) tellAdded(d *domain) {
 	if d.row.BodySHA256 != "" {
 		text = "the domain is back in the config; its policy was served all the time"
 	}
-	r.tell(state.Event{Kind: state.KindDomainAdded, Severity: state.SeverityInfo, Domain: d.name, Text: text, Evidence: wish(d.wanted)})
+	is := wish(d.wanted)
+	maps.DeleteFunc(is, func(_, value string) bool { return value == "" })
+	r.tell(state.Event{Kind: state.KindDomainAdded, Severity: state.SeverityInfo, Domain: d.name, Text: text, Evidence: is})
 }
 
 // tellChanged says what else the config wants for a domain than old.
@@ -144,6 +147,7 @@ func (r *Reconciler) tellChanged(d *domain, old Wanted) {
 			is["old_"+key] = was[key]
 		}
 	}
+	maps.DeleteFunc(is, func(_, value string) bool { return value == "" })
 	r.tell(state.Event{
 		Kind: state.KindDomainChanged, Severity: state.SeverityInfo, Domain: d.name,
 		Text: fmt.Sprintf("the config wants something else for the domain: %s", strings.Join(keys, ", ")), Evidence: is,

@@ -115,6 +115,11 @@ func TestSecretsAreShownNowhere(t *testing.T) {
 				t.Fatal(err)
 			}
 			shown = append(shown, w.stshost("status", example, "--json"), w.stshost("explain", example), s.log.String())
+			events := w.stshost("events", "--json", "-n", "10000")
+			if err := saysAll(events, state.KindConfigRefused, state.KindDomainBlocked); err != nil {
+				t.Error(err)
+			}
+			shown = append(shown, events)
 			for _, text := range shown {
 				for _, secret := range secrets {
 					if strings.Contains(text, secret) {
@@ -132,7 +137,7 @@ func (w *world) everythingShown() []string {
 	var all []string
 	for _, path := range []string{"/", "/domains/" + example, "/metrics", "/readyz", "/api/v1/openapi.json", "/api/v1/domains",
 		"/api/v1/domains/" + example, "/api/v1/domains/" + example + "/explain", "/api/v1/domains/" + example + "/records",
-		"/api/v1/domains/" + example + "/fetches", "/api/v1/version"} {
+		"/api/v1/domains/" + example + "/fetches", "/api/v1/version", "/api/v1/events?limit=10000"} {
 		all = append(all, w.adminGet(path))
 	}
 	for _, args := range [][]string{{"status"}, {"status", example}, {"explain", example}, {"explain", example, "--json"},
