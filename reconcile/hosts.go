@@ -204,7 +204,8 @@ func (r *Reconciler) tellHost(before HostState, h *extraHost) {
 	case h.LastError == "" && h.told != "":
 		r.log.Info("all is well again", "host", h.Host)
 		e.Kind, e.Severity, e.Remedy = state.KindHostRecovered, state.SeverityInfo, ""
-		e.Text = "The host has a certificate; it had none because of this: " + h.told + "."
+		e.Text = "the host has a certificate; it had none because of this: " + h.told
+		e.Evidence = map[string]string{"reason": h.told}
 		h.told = ""
 	case h.LastError == before.LastError || h.LastError == "":
 		return
@@ -215,7 +216,8 @@ func (r *Reconciler) tellHost(before HostState, h *extraHost) {
 		r.log.Warn("blocked", "host", h.Host, "reason", h.LastError, "remedy", h.Remedy)
 		h.told = h.LastError
 		e.Kind, e.Severity = state.KindHostBlocked, state.SeverityWarning
-		e.Text = "There is no certificate for the host: " + h.LastError + "."
+		e.Text = "there is no certificate for the host: " + h.LastError
+		e.Evidence = map[string]string{"reason": h.LastError}
 	}
 	r.tell(e)
 }

@@ -122,6 +122,7 @@ func EventKinds() []string {
 		KindCertificateFailed, KindCertificateFallback, KindCertificateIssued, KindCertificateOwn, KindCertificateRescheduled,
 		KindConfigRefused, KindConfigReloaded,
 		KindDomainAdded, KindDomainBlocked, KindDomainChanged, KindDomainLeft, KindDomainRecovered, KindDomainStep,
+		KindHostBlocked, KindHostRecovered,
 		KindPolicyServed, KindRecordRepaired, KindServerStarted, KindServerStopped, KindStoreLost,
 	}
 }
