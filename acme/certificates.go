@@ -141,6 +141,14 @@ func (c *Certificates) Known(host string) bool {
 	return ok
 }
 
+// Hosts returns the known hosts. The caller does not change it.
+func (c *Certificates) Hosts() map[string]struct{} {
+	if hosts := c.hosts.Load(); hosts != nil {
+		return *hosts
+	}
+	return nil
+}
+
 // ready reports whether SetHosts was ever called: before that nothing can be
 // said of a host, least of all that it was removed.
 func (c *Certificates) ready() bool { return c.hosts.Load() != nil }

@@ -74,6 +74,7 @@ type Log struct {
 	stored chan struct{} // closed at the next batch that is stored, and at the end
 	lost   int           // events that found the backlog full
 	lostAt time.Time     // the first of these
+	counts map[state.Severity]uint64
 }
 
 // New returns a Log that stores what is recorded until Close.
@@ -97,6 +98,7 @@ func New(cfg Config) *Log {
 		cfg: cfg, log: cfg.Logger,
 		recorded: make(chan struct{}, 1),
 		stored:   make(chan struct{}),
+		counts:   make(map[state.Severity]uint64),
 	}
 	l.running, l.stop = context.WithCancel(context.Background())
 	l.open, l.close = context.WithCancel(l.running)
@@ -130,6 +132,7 @@ func (l *Log) Record(e state.Event) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.counts[e.Severity]++
 	switch {
 	case l.open.Err() != nil:
 		l.log.Warn("an event came after the end and is not kept", "domain", e.Domain, "event", e.Text)
@@ -143,6 +146,13 @@ func (l *Log) Record(e state.Event) {
 	}
 	l.queue = append(l.queue, e)
 	l.signal()
+}
+
+// Counts returns how many events were recorded since New, by severity.
+func (l *Log) Counts() map[state.Severity]uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return maps.Clone(l.counts)
 }
 
 // signal tells the writer that there is news.

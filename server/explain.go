@@ -21,11 +21,6 @@ type Explanation struct {
 // printProvider is the DNS provider whose records are entered by hand.
 const printProvider = "print"
 
-// allSteps are the steps in their order.
-func allSteps() []state.Step {
-	return []state.Step{state.WaitingDNS, state.WaitingCertificate, state.Serving, state.Proven, state.Announced, state.Confirmed}
-}
-
 // stepText names a step for people.
 func stepText(s state.Step) string {
 	switch s {

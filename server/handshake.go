@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -71,7 +72,11 @@ func (s *Server) tlsConfig() *tls.Config {
 			if !s.known(strings.ToLower(hello.ServerName)) {
 				return nil, nil
 			}
-			return s.cfg.GetCertificate(hello)
+			cert, err := s.cfg.GetCertificate(hello)
+			if err != nil {
+				return nil, &certificateError{err}
+			}
+			return cert, nil
 		},
 	}
 }
@@ -84,13 +89,16 @@ func (s *Server) handshakeFailed(c *conn, err error) {
 		return // a balancer's health check ends here
 	}
 	known := c.sni != "" && s.known(c.sni)
-	s.metrics.handshakeFailed(known)
+	word, reason := handshakeReason(err)
+	if !known && word == "protocol" {
+		word = "unknown_name" // with no certificate to show, nothing else can come of it
+	}
+	s.metrics.handshakes.WithLabelValues(strconv.FormatBool(known), word).Inc()
 	remote := c.RemoteAddr().String()
 	if !known {
 		s.log.Debug("TLS handshake for no host of ours failed", "host", clip(c.sni), "remote", remote, "error", err)
 		return
 	}
-	reason := handshakeReason(err)
 	total, quiet := s.fetches.failedHandshake(c.sni, FetchEvent{Time: s.now(), Remote: remote, Reason: reason})
 	if !quiet {
 		s.log.Info("a client failed to make a TLS connection", "host", c.sni, "domain", policyDomain(c.sni),
@@ -98,18 +106,36 @@ func (s *Server) handshakeFailed(c *conn, err error) {
 	}
 }
 
-// handshakeReason says why a handshake failed, in words for an operator.
-func handshakeReason(err error) string {
+// handshakeReason says why a handshake failed, in a word for the metrics and in
+// words for an operator.
+func handshakeReason(err error) (word, text string) {
 	var op *net.OpError
+	var record tls.RecordHeaderError
+	var ours *certificateError
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
-		return "the handshake took longer than " + handshakeTimeout.String()
+		return "timeout", "the handshake took longer than " + handshakeTimeout.String()
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrClosedPipe), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		return "the client closed the connection during the handshake"
+		return "closed", "the client closed the connection during the handshake"
 	case errors.Is(err, net.ErrClosed):
-		return "the connection was closed to make room for others"
+		return "evicted", "the connection was closed to make room for others"
 	case errors.As(err, &op) && op.Op == "remote error": // an alert, as crypto/tls reports it
-		return "the client refused: " + op.Err.Error()
+		return "refused", "the client refused: " + op.Err.Error()
+	case errors.As(err, &ours):
+		return "no_certificate", clip(err.Error())
+	case errors.As(err, &record):
+		return "not_tls", clip(err.Error())
 	}
-	return clip(err.Error())
+	return "protocol", clip(err.Error())
 }
+
+// handshakeReasons are the words of handshakeReason, and that of a handshake
+// that named no host of ours.
+func handshakeReasons() []string {
+	return []string{"timeout", "closed", "evicted", "refused", "no_certificate", "not_tls", "protocol", "unknown_name"}
+}
+
+// certificateError is why there is no certificate for a host of ours.
+type certificateError struct{ error }
+
+func (e *certificateError) Unwrap() error { return e.error }

@@ -153,9 +153,7 @@ func (s *Server) noteRequest(r *http.Request, host string, status int, reason st
 	if s.cfg.OwnAgent != "" && r.UserAgent() == s.cfg.OwnAgent {
 		return // we look every hour; senders would be lost among that
 	}
-	if status == http.StatusOK {
-		s.metrics.policies.Inc()
-	}
+	s.metrics.fetched(status)
 	s.fetches.request(host, FetchEvent{
 		Time: s.now(), Remote: r.RemoteAddr, UserAgent: clip(r.UserAgent()),
 		Protocol: protocol(r), Status: status, Reason: reason,

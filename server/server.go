@@ -123,11 +123,6 @@ func New(cfg Config) (*Server, error) {
 	if s.metrics, err = newMetrics(cfg.Registry); err != nil {
 		return nil, err
 	}
-	if cfg.Backend != nil {
-		if err := cfg.Registry.Register(newDomainCollector(cfg.Backend)); err != nil {
-			return nil, fmt.Errorf("register metrics: %w", err)
-		}
-	}
 	return s, nil
 }
 
@@ -205,6 +200,7 @@ func (s *Server) ServeAdmin(ctx context.Context, ln net.Listener) error {
 
 func (s *Server) limited(ln net.Listener, name string) *connLimit {
 	open, evicted := s.metrics.connections.WithLabelValues(name), s.metrics.evictions.WithLabelValues(name)
+	s.metrics.limits.WithLabelValues(name).Set(float64(s.cfg.MaxConnections))
 	limit := newConnLimit(ln, s.cfg.MaxConnections, func(delta int) { open.Add(float64(delta)) }, evicted.Inc)
 	limit.evictBusy = name != "admin" // where a request may take minutes
 	if (name == "https" || name == "http") && len(s.cfg.ProxyProtocol) > 0 {

@@ -32,7 +32,7 @@ func filled(b *testing.B) (s *store.Store, path string) {
 	domain := insert(`INSERT INTO domains VALUES (?, 'confirmed', 1735734615123456, 'testing', 0, 0, 0, ?, '20250101T000000Z0123456789abcdef', 'IPv4 ok, IPv6 ok', '', '', 0, 1735734615123456, 1735734615123456)`)
 	ledger := insert(`INSERT INTO bodies VALUES (?, ?, 'testing', 86400, 1735734615123456, 0, 0, randomblob(150))`)
 	cert := insert(`INSERT INTO certificates VALUES (?, ?, ?, randomblob(3200))`)
-	job := insert(`INSERT INTO cert_jobs VALUES (?, ?, ?, 0, 'tls-alpn-01', '', 0, 0)`)
+	job := insert(`INSERT INTO cert_jobs (host, due, not_after, attempts, challenge, problem, last_attempt, running) VALUES (?, ?, ?, 0, 'tls-alpn-01', '', 0, 0)`)
 	step := 60 * 24 * time.Hour / many
 	for i := range many {
 		name := fmt.Sprintf("domain%06d.example", i*7919%many)
@@ -82,6 +82,11 @@ func BenchmarkManyDomains(b *testing.B) {
 		_, err := s.Certificate(ctx, fmt.Sprintf("mta-sts.domain%06d.example", i*7919%many))
 		return 1, err
 	}, 1)
+	bench("Validities", func(int) (int, error) {
+		rows := 0
+		err := s.Validities(ctx, func(string, time.Time, time.Time) { rows++ })
+		return rows, err
+	}, many)
 	bench("CurrentBodies", func(int) (int, error) {
 		all, err := s.CurrentBodies(ctx)
 		return len(all), err

@@ -144,6 +144,10 @@ func sqliteStatements() *statements {
 		countCertificates: `SELECT count(*) FROM certificates`,
 		makeDue:           `UPDATE domains SET next_run = 0 WHERE next_run <> 0`,
 
+		validities:    `SELECT host, not_before, not_after FROM certificates INDEXED BY certificates_validity`,
+		troubledHosts: `SELECT host FROM cert_jobs INDEXED BY cert_jobs_problem WHERE problem <> ''`,
+		dueCount:      `SELECT count(*) FROM cert_jobs INDEXED BY cert_jobs_due WHERE running = 0 AND due <= ?`,
+
 		notifyState: `SELECT data FROM notify_state WHERE target = ?`,
 		putNotifyState: `
 			INSERT INTO notify_state (target, data) VALUES (?, ?)

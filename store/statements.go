@@ -56,6 +56,11 @@ type statements struct {
 	countCertificates string
 	makeDue           string
 
+	// summary.go
+	validities    string
+	troubledHosts string
+	dueCount      string // now
+
 	// notify.go
 	notifyState    string // target
 	putNotifyState string // target, data

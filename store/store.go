@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"time"
 
 	"github.com/pressly/goose/v3"
 
@@ -34,6 +35,27 @@ type Store struct {
 	// in SQLite's polling for its lock. Readers never wait for the writer (WAL).
 	writer *sql.DB // nil: opened read-only
 	reader *sql.DB
+
+	observe func(op string, took time.Duration, fault error) // see Observe; may be nil
+}
+
+// Observe has f told of each operation from now on: "read" or "write", how long
+// it took, waiting included, and the fault of the database that ended it, nil
+// if there was none. f must return at once. Observe is called before the store
+// is shared.
+func (s *Store) Observe(f func(op string, took time.Duration, fault error)) { s.observe = f }
+
+// observed reports an operation that began at start and ended with err.
+func (s *Store) observed(op string, start time.Time, err *error) {
+	if s.observe == nil {
+		return
+	}
+	var fault *Error
+	if !errors.As(*err, &fault) {
+		s.observe(op, time.Since(start), nil) // not found, or cancelled
+		return
+	}
+	s.observe(op, time.Since(start), fault)
 }
 
 // dialect is what differs between databases.
@@ -63,7 +85,8 @@ func (s *Store) Close() error {
 
 // update runs f in a transaction. What f did is durable when update returns
 // nil, and undone when it returns an error.
-func (s *Store) update(ctx context.Context, what string, f func(*sql.Tx) error) error {
+func (s *Store) update(ctx context.Context, what string, f func(*sql.Tx) error) (err error) {
+	defer s.observed("write", time.Now(), &err)
 	if s.writer == nil {
 		return fmt.Errorf("%s: %w", what, &Error{
 			Store:   s.name,
@@ -98,7 +121,8 @@ func transact(ctx context.Context, conn *sql.Conn, f func(*sql.Tx) error) error 
 }
 
 // view runs f, which only reads.
-func (s *Store) view(ctx context.Context, what string, f func(*sql.Conn) error) error {
+func (s *Store) view(ctx context.Context, what string, f func(*sql.Conn) error) (err error) {
+	defer s.observed("read", time.Now(), &err)
 	conn, err := s.reader.Conn(ctx)
 	if err != nil {
 		return s.fail(what, err)
