@@ -24,6 +24,7 @@ var mayImport = map[string][]string{
 	"internal/resolver":       {"internal/caa"},
 	"internal/lab":            {},
 	"internal/dnstest":        {},
+	"internal/mailtest":       {},
 	"internal/cloudflaretest": {},
 
 	"config":    {"mtasts"},

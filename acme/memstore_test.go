@@ -211,14 +211,3 @@ func (s *memStore) DebitOrder(_ context.Context, account string, at time.Time, l
 	})
 	return retryAt, ok && err == nil, err
 }
-
-func (s *memStore) OrdersSince(_ context.Context, account string, since time.Time) (n int, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, d := range s.debits[account] {
-		if d.After(since) {
-			n++
-		}
-	}
-	return n, nil
-}

@@ -119,7 +119,8 @@ func (p *ownPair) refused() state.Event {
 	what, remedy, _ := strings.Cut(p.fault.Error(), "; ")
 	e := state.Event{
 		Kind: state.KindCertificateOwn, Severity: state.SeverityWarning, Remedy: remedy,
-		Text: "the own certificate " + p.files.CertFile + " cannot be used: " + what,
+		Text:     "the own certificate " + p.files.CertFile + " cannot be used: " + what,
+		Evidence: map[string]string{"cert_file": p.files.CertFile},
 	}
 	if p.cert != nil {
 		e.Text = "the own certificate " + p.files.CertFile + " has changed and cannot be used, so that the one from before stays: " + what

@@ -8,11 +8,14 @@ import (
 	"github.com/stshost/stshost/internal/state"
 )
 
-// subjectOf is what an event is about: a policy domain, another host, or "",
-// the server as a whole.
+// subjectOf is what an event is about: a policy domain, another host, a file,
+// or "", the server as a whole.
 func subjectOf(e state.Event) string {
 	if e.Domain != "" {
 		return e.Domain
+	}
+	if e.Kind == state.KindCertificateOwn {
+		return e.Evidence["cert_file"]
 	}
 	return strings.TrimPrefix(e.Host, "mta-sts.") // RFC 8461 §3.3
 }
@@ -45,9 +48,9 @@ func cures(e state.Event, kind string) bool {
 		return true // nobody waits for it any more
 	case state.KindCertificateIssued:
 		return kind == state.KindCertificateFailed
-	case state.KindCertificateOwn:
+	case state.KindCertificateOwn, state.KindCertificateFallback:
 		return kind == e.Kind && e.Severity == state.SeverityInfo
-	case state.KindConfigReloaded:
+	case state.KindConfigReloaded, state.KindServerStarted: // which reads the config
 		return kind == state.KindConfigRefused
 	}
 	about, ok := strings.CutSuffix(e.Kind, ".recovered")
@@ -58,7 +61,8 @@ func cures(e state.Event, kind string) bool {
 // rest happen, and are over with that.
 func curable(kind string) bool {
 	switch kind {
-	case state.KindDomainBlocked, state.KindCertificateFailed, state.KindCertificateOwn, state.KindConfigRefused:
+	case state.KindDomainBlocked, state.KindCertificateFailed, state.KindCertificateOwn,
+		state.KindCertificateFallback, state.KindConfigRefused:
 		return true
 	}
 	return false

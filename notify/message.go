@@ -148,12 +148,12 @@ func writeMany(b *strings.Builder, groups []alike, n int) {
 
 // sentence tells an item about whom it names.
 func sentence(it *item, whom string) string {
-	if it.What == isOver {
-		return strings.TrimPrefix(whom+": ", ": ") + cmp.Or(tail(it.Text), "all is well again")
-	}
 	s := string(it.Severity) + ", " + it.Kind
-	if it.What == isAgain {
+	switch it.What {
+	case isAgain:
 		s = "still " + s
+	case isOver:
+		s = "well again"
 	}
 	if whom != "" {
 		s += ", " + whom
@@ -168,14 +168,6 @@ func sentence(it *item, whom string) string {
 		s = strings.TrimSuffix(s, ".") + " (over since " + stamp(it.Over) + ")"
 	}
 	return s
-}
-
-// tail is what a recovery says of itself.
-func tail(text string) string {
-	if text == "" {
-		return ""
-	}
-	return "all is well again: " + oneLine(text)
 }
 
 // people names up to max of many names and counts them.

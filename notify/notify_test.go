@@ -295,7 +295,7 @@ func TestQuietHours(t *testing.T) {
 		o.wants()
 		o.pass(2 * time.Minute)
 		o.wants(one("3 events", "domain.blocked, a.test: It is blocked.", "b.test: It is blocked (over since 2000-01-01 01:01:00 UTC)",
-			"c.test: all is well again", "Held back since 2000-01-01 00:00:00 UTC by quiet hours."))
+			"well again, c.test: The record is in DNS again.", "Held back since 2000-01-01 00:00:00 UTC by quiet hours."))
 		o.log.add(blocked("d.test", "It is blocked."))
 		o.pass(time.Minute)
 		o.wants(one("d.test"))

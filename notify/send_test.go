@@ -2,18 +2,15 @@ package notify
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/emersion/go-sasl"
-	"github.com/emersion/go-smtp"
+	"github.com/stshost/stshost/internal/mailtest"
 )
 
 const secret = "s3cr3t-token-XYZ"
@@ -26,11 +23,12 @@ func send(t *testing.T, url string, m Message) error {
 }
 
 func TestWebhook(t *testing.T) {
-	var body, path, contentType string
+	var body, path, contentType, auth string
 	status := http.StatusOK
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b, _ := io.ReadAll(r.Body)
 		body, path, contentType = string(b), r.URL.String(), r.Header.Get("Content-Type")
+		auth = r.Header.Get("Authorization")
 		w.WriteHeader(status)
 		io.WriteString(w, "no: "+r.URL.String())
 	}))
@@ -44,10 +42,10 @@ func TestWebhook(t *testing.T) {
 	if body != m.Text || path != "/hooks/"+secret || contentType != "text/plain" {
 		t.Errorf("posted %q to %s as %s", body, path, contentType)
 	}
-	if err := send(t, base+"?template=json&room=7", m); err != nil {
+	if err := send(t, base+"?template=json&room=7&@authorization=Bearer+"+secret, m); err != nil {
 		t.Fatal(err)
 	}
-	if body != `{"message":"It is blocked.\n","title":"[stshost] warning: a.test"}` || path != "/hooks/"+secret+"?room=7" {
+	if body != `{"message":"It is blocked.\n","title":"[stshost] warning: a.test"}` || path != "/hooks/"+secret+"?room=7" || auth != "Bearer "+secret {
 		t.Errorf("posted %s to %s", body, path)
 	}
 
@@ -83,91 +81,39 @@ func TestServiceWithoutAnswer(t *testing.T) {
 	}
 }
 
-// mailbox is an SMTP server that wants a password.
-type mailbox struct {
-	mu       sync.Mutex
-	mails    []string
-	password string
-}
-
-func (m *mailbox) NewSession(*smtp.Conn) (smtp.Session, error) { return &session{box: m}, nil }
-
-type session struct {
-	box *mailbox
-	in  bool
-}
-
-func (s *session) AuthMechanisms() []string { return []string{sasl.Plain} }
-
-func (s *session) Auth(string) (sasl.Server, error) {
-	return sasl.NewPlainServer(func(_, user, password string) error {
-		if user != "me" || password != s.box.password {
-			return errors.New("535 you are not " + user + " with " + password) // the worst of answers
-		}
-		s.in = true
-		return nil
-	}), nil
-}
-
-func (s *session) Mail(string, *smtp.MailOptions) error {
-	if !s.in {
-		return smtp.ErrAuthRequired
-	}
-	return nil
-}
-func (s *session) Rcpt(string, *smtp.RcptOptions) error { return nil }
-func (s *session) Data(r io.Reader) error {
-	b, err := io.ReadAll(r)
-	s.box.mu.Lock()
-	defer s.box.mu.Unlock()
-	s.box.mails = append(s.box.mails, string(b))
-	return err
-}
-func (s *session) Reset()        {}
-func (s *session) Logout() error { return nil }
-
 func TestMail(t *testing.T) {
-	box := &mailbox{password: secret}
-	srv := smtp.NewServer(box)
-	srv.AllowInsecureAuth = true
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	go srv.Serve(ln)
-	defer srv.Close()
-	url := func(password string) string {
-		return "smtp://me:" + password + "@" + ln.Addr().String() + "/?from=stshost@mx.test&to=ops@example.test"
-	}
+	box := mailtest.Start(t, secret)
 	long := strings.Repeat("word ", 400)
-	if err := send(t, url(secret), Message{Title: "[stshost] warning: a.test\r\nBcc: all@example.test", Text: "Grüße.\n.\n" + long + "\n"}); err != nil {
+	if err := send(t, box.URL(secret), Message{Title: "[stshost] warning: a.test\r\nBcc: all@example.test", Text: "Grüße.\n.\n" + long + "\n"}); err != nil {
 		t.Fatal(err)
 	}
-	if len(box.mails) != 1 {
-		t.Fatalf("%d mails", len(box.mails))
+	mails := box.Mails()
+	if len(mails) != 1 {
+		t.Fatalf("%d mails", len(mails))
 	}
-	head, body, _ := strings.Cut(box.mails[0], "\r\n\r\n")
+	head, body, _ := strings.Cut(mails[0], "\r\n\r\n")
 	if !strings.Contains(head, "Subject: [stshost] warning: a.test??Bcc: all@example.test\r\n") {
 		t.Errorf("the head is\n%s", head)
 	}
 	if !strings.HasPrefix(body, "Grüße.\r\n.\r\n") || strings.Count(body, "word") != 400 {
 		t.Errorf("the body is\n%s", body)
 	}
-	for line := range strings.Lines(box.mails[0]) {
+	for line := range strings.Lines(mails[0]) {
 		if len(line) > 1000 {
 			t.Errorf("a line has %d octets", len(line))
 		}
 	}
 
-	err = send(t, url("wr0ng-"+secret), Message{Title: "x", Text: "y"})
-	if err == nil || !strings.Contains(err.Error(), "535") || strings.Contains(err.Error(), secret) {
+	err := send(t, box.URL("wr0ng-"+secret), Message{Title: "x", Text: "y"})
+	if err == nil || !strings.Contains(err.Error(), "error authenticating") || strings.Contains(err.Error(), secret) {
 		t.Errorf("with a wrong password: %v", err)
 	}
 }
 
 func TestCheck(t *testing.T) {
 	for _, url := range []string{
-		"generic+https://hooks.test/x?template=json",
+		"generic+https://hooks.example.com/stshost?template=json&@authorization=Bearer+" + secret,
+		"smtp://USER:" + secret + "@mail.example.com:587/?from=stshost@example.com&to=ops@example.com&requirestarttls=yes",
 		"smtp://me:" + secret + "@mail.test:587/?from=a@b.test&to=c@d.test",
 		"ntfy://ntfy.sh/topic",
 		"discord://token@1234567",

@@ -146,7 +146,6 @@ func sqliteStatements() *statements {
 
 		validities:    `SELECT host, not_before, not_after FROM certificates INDEXED BY certificates_validity`,
 		troubledHosts: `SELECT host FROM cert_jobs INDEXED BY cert_jobs_problem WHERE problem <> ''`,
-		dueCount:      `SELECT count(*) FROM cert_jobs INDEXED BY cert_jobs_due WHERE running = 0 AND due <= ?`,
 
 		notifyState: `SELECT data FROM notify_state WHERE target = ?`,
 		putNotifyState: `

@@ -59,7 +59,6 @@ type statements struct {
 	// summary.go
 	validities    string
 	troubledHosts string
-	dueCount      string // now
 
 	// notify.go
 	notifyState    string // target

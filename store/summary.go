@@ -35,11 +35,3 @@ func (s *Store) TroubledHosts(ctx context.Context) ([]string, error) {
 		return host, err
 	}, s.dialect.statements.troubledHosts)
 }
-
-// DueCount returns how many certificate jobs are due at now and not running.
-func (s *Store) DueCount(ctx context.Context, now time.Time) (int, error) {
-	return one(ctx, s, "count the due certificate jobs", func(row scanner) (n int, err error) {
-		err = row.Scan(&n)
-		return n, err
-	}, s.dialect.statements.dueCount, fromTime(now))
-}

@@ -27,6 +27,15 @@ func targets(cfg *config.Config) []notify.Target {
 	return all
 }
 
+// wireNotify makes the part that tells people what happens.
+func (s *service) wireNotify(cfg *config.Config) (err error) {
+	s.notifier, err = notify.New(notify.Config{
+		Targets: targets(cfg), Source: s.events, Store: s.store,
+		Window: s.env.notifyWindow, Now: s.env.now, Logger: s.log,
+	})
+	return err
+}
+
 func notifyCommand(o *options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "notify",

@@ -21,6 +21,7 @@ func (s *service) Reload(ctx context.Context) (server.ReloadResult, error) {
 	defer s.tellReload()()
 	res, err := s.reload(ctx)
 	s.noteReload(res, err)
+	s.meters.reload(err)
 	return res, err
 }
 
@@ -46,6 +47,7 @@ func (s *service) reload(ctx context.Context) (server.ReloadResult, error) {
 	if err := s.reconciler.SetExtraHosts(ctx, next.ACME.ExtraHosts); err != nil {
 		s.log.Error("what waited for a host that left the config could not be dropped; it is dropped when it is due", "error", err)
 	}
+	s.notifier.SetTargets(targets(next))
 	s.mu.Lock()
 	s.cfg = next
 	s.mu.Unlock()
@@ -106,6 +108,9 @@ func changedSettings(old, next *config.Config) []string {
 	}
 	if !reflect.DeepEqual(old.Records, next.Records) {
 		changed = append(changed, "records")
+	}
+	if !reflect.DeepEqual(targets(old), targets(next)) {
+		changed = append(changed, "notify")
 	}
 	if !slices.Equal(ownPairs(old), ownPairs(next)) {
 		changed = append(changed, "certificate")

@@ -76,7 +76,7 @@ func TestScanOfUnknownNames(t *testing.T) {
 	if f, err := w.client().Fetches(t.Context(), example); err != nil || f.FailedHandshakes != 0 {
 		t.Errorf("%d failed handshakes were put down to the domain (%v)", f.FailedHandshakes, err)
 	}
-	if n := w.metric(`stshost_tls_handshakes_failed_total{known="false"}`); n < names+absent {
+	if n := w.metric(`stshost_tls_handshakes_failed_total{known="false",reason="unknown_name"}`); n < names+absent {
 		t.Errorf("%v handshakes of scanners were counted, want %d at least", n, names+absent)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/stshost/stshost/config"
 	"github.com/stshost/stshost/dnsupdate"
 	"github.com/stshost/stshost/events"
+	"github.com/stshost/stshost/notify"
 	"github.com/stshost/stshost/reconcile"
 	"github.com/stshost/stshost/server"
 	"github.com/stshost/stshost/store"
@@ -36,6 +37,8 @@ type service struct {
 	dns        *dnsupdate.Updater
 	reconciler *reconcile.Reconciler
 	server     *server.Server
+	meters     *meters
+	notifier   *notify.Notifier
 
 	listeners
 
@@ -56,13 +59,16 @@ type environment struct {
 	// cost it; nil: nothing does.
 	certStore func(acme.CertificateStore) acme.CertificateStore
 	manager   manager
-	ownEvery  time.Duration // between looks at the files of own certificates; 0: as acme has it
+	// notifyWindow is for how long events are collected before they are told;
+	// 0: as package notify does.
+	notifyWindow time.Duration
+	ownEvery     time.Duration // between looks at the files of own certificates; 0: as acme has it
 }
 
 // newService opens the store and the listeners and wires the parts. After an
 // error nothing is left open.
 func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, env environment) (_ *service, err error) {
-	s := &service{log: log, started: cfg, cfg: cfg, env: env, policies: server.NewPolicies()}
+	s := &service{log: log, started: cfg, cfg: cfg, env: env, policies: server.NewPolicies(), meters: newMeters(env.now)}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -77,6 +83,7 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, env e
 	if s.store, err = store.Open(ctx, cfg.Store.Path); err != nil {
 		return nil, err
 	}
+	s.store.Observe(s.meters.store)
 	s.openEvents(cfg)
 	secret, err := s.store.Secret(ctx, "probe")
 	if err != nil {
@@ -114,6 +121,9 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, env e
 	if err != nil {
 		return nil, err
 	}
+	if err := s.wireNotify(cfg); err != nil {
+		return nil, err
+	}
 	s.server, err = server.New(server.Config{
 		Policies:       s.policies,
 		GetCertificate: s.certs.GetCertificate,
@@ -125,7 +135,7 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, env e
 		ProxyProtocol:  cfg.Listen.ProxyProtocol,
 		TrustedProxies: cfg.Listen.TrustedProxies,
 		HTTPSPort:      cfg.Net.HTTPSPort,
-		Registry:       newRegistry(s.issuer, s.reconciler),
+		Registry:       s.newRegistry(),
 		Now:            env.now,
 		OwnAgent:       check.UserAgent,
 		Version:        version(),
@@ -154,6 +164,7 @@ func (s *service) run(ctx context.Context, hup <-chan os.Signal) error {
 		g.Go(func() error { return s.issuer.Run(ctx) })
 	}
 	g.Go(func() error { return s.reconciler.Run(ctx) })
+	g.Go(func() error { return s.notifier.Run(ctx) })
 	g.Go(func() error { return s.reloadOn(ctx, hup) })
 	g.Go(func() error { return s.keepInformed(ctx) })
 	err := g.Wait()

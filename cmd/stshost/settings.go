@@ -6,6 +6,7 @@ import (
 	"github.com/stshost/stshost/dnsupdate"
 	"github.com/stshost/stshost/internal/state"
 	"github.com/stshost/stshost/mtasts"
+	"github.com/stshost/stshost/notify"
 	"github.com/stshost/stshost/reconcile"
 )
 
@@ -19,6 +20,7 @@ func loadConfig(path string) (*config.Config, error) {
 			return dnsupdate.Check(dnsupdate.Account{Provider: provider, Settings: settings})
 		},
 		CheckCertificate: acme.CheckOwn,
+		CheckNotify:      notify.Check,
 	})
 }
 

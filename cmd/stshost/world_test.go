@@ -48,6 +48,8 @@ type world struct {
 
 	level     slog.Level                                        // what is logged
 	certStore func(acme.CertificateStore) acme.CertificateStore // see environment
+
+	notifyWindow time.Duration // see environment
 }
 
 // entry is a [[domain]] of the config.
@@ -158,7 +160,7 @@ func (w *world) start() *running {
 	log := &logBuffer{}
 	ctx, cancel := context.WithCancel(context.Background())
 	s, err := newService(ctx, cfg, slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: w.level})),
-		environment{dnsTransport: w.transport, now: w.now, certStore: w.certStore, ownEvery: 20 * time.Millisecond})
+		environment{dnsTransport: w.transport, now: w.now, certStore: w.certStore, notifyWindow: w.notifyWindow, ownEvery: 20 * time.Millisecond})
 	if err != nil {
 		cancel()
 		w.t.Fatal(err)
