@@ -77,7 +77,7 @@ func (s *Server) clientOfProxy(next http.Handler) http.Handler {
 			refuse(w, http.StatusBadRequest, "The request has no X-Forwarded-Proto header. The reverse proxy must set X-Forwarded-Proto: https "+
 				"(or Forwarded: proto=https) on what came over TLS; a policy is served over HTTPS only (RFC 8461 section 3.3).")
 			return
-		case slices.ContainsFunc(schemes, func(scheme string) bool { return !strings.EqualFold(scheme, "https") }):
+		case slices.ContainsFunc(schemes, func(scheme string) bool { return strings.ToLower(scheme) != "https" }):
 			refuse(w, http.StatusForbidden, "By X-Forwarded-Proto or Forwarded the client did not come over HTTPS all the way. "+
 				"An MTA-STS policy is served over HTTPS only (RFC 8461 section 3.3).")
 			return

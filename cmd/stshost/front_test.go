@@ -228,7 +228,7 @@ func TestBehindNginx(t *testing.T) {
 	start := func(cert string) *front {
 		return w.nginx(w.nginxHTTP(w.deployed("nginx/tls-ended.conf",
 			"listen 443 ssl", "listen "+w.lab.HTTPSAddr+" ssl",
-			"listen [::]:443 ssl http2;", "",
+			"listen [::]:443 ssl;", "",
 			"127.0.0.1:8460", "127.0.0.1:"+proxied,
 			"mta-sts.example.com;", "mta-sts.nginx.test;",
 			"/etc/letsencrypt/live/mta-sts.example.com/fullchain.pem", cert,
