@@ -30,6 +30,11 @@ func (r *Resolver) CAA(ctx context.Context, host string) (caa.Set, error) {
 		if errors.Is(err, ErrNotFound) {
 			continue
 		}
+		if errors.Is(err, errRefused) && off > 0 {
+			// No resolver but the name server of a zone, as private networks
+			// have it: above its zone it has nothing to say.
+			return caa.Set{}, nil
+		}
 		if err != nil {
 			return caa.Set{}, err
 		}

@@ -66,6 +66,11 @@ func TestCAA(t *testing.T) {
 	if got, err := r.CAA(ctx, "mta-sts.none.invalid"); err == nil {
 		t.Errorf("a refused look-up gave %v", got) // the server is not authoritative for it
 	}
+	// A name server in place of a resolver refuses what is above its zone.
+	s = startServer(t, []string{"example.test."}, "mta-sts.example.test. 60 IN A 127.0.0.1")
+	if got, err := resolverOf(t, s).CAA(ctx, "mta-sts.example.test"); err != nil || len(got.Records) > 0 {
+		t.Errorf("at a name server: %v, %v", got, err)
+	}
 }
 
 // A server that fails is not one that has no record: a CA refuses then, too.

@@ -110,6 +110,9 @@ func (r *Resolver) explain(ctx context.Context, network string, start time.Time,
 	return fmt.Errorf("could not be asked: %w", err)
 }
 
+// errRefused says that a server has nothing to do with a name, or with us.
+var errRefused = errors.New("it does not serve this name to us")
+
 // rcodeError says what a response code means.
 func rcodeError(rcode int) error {
 	name, ok := dns.RcodeToString[rcode]
@@ -120,7 +123,7 @@ func rcodeError(rcode int) error {
 	case dns.RcodeServerFailure:
 		return fmt.Errorf("answered %s: the zone's name servers do not answer or its DNSSEC is broken", name)
 	case dns.RcodeRefused:
-		return fmt.Errorf("answered %s: it does not serve this name to us", name)
+		return fmt.Errorf("answered %s: %w", name, errRefused)
 	}
 	return fmt.Errorf("answered %s", name)
 }
