@@ -128,6 +128,7 @@ func TestEventsOfADomain(t *testing.T) {
 		`(?m)^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d` + regexp.QuoteMeta(stamp) + `  critical  ` + example + `  blocked at the step confirmed: .*\n    what to do: `,
 		`info      ` + example + `  what blocked it is over`,
 		`the domain is no longer in the config`,
+		`info      ` + example + `  a certificate was issued by https://`,
 	} {
 		if !regexp.MustCompile(want).MatchString(out) {
 			t.Errorf("%s is not in:\n%s", want, out)
