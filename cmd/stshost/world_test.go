@@ -36,6 +36,8 @@ type world struct {
 	account   string            // the lines of [dns.main]
 	transport http.RoundTripper // for providers that speak HTTP
 
+	ca *lab.CA // of [acme] directory; the lab's own unless a test sets another
+
 	ahead atomic.Int64 // how far stshost's clock is ahead of ours, in nanoseconds
 
 	https, http string  // [listen]; the addresses that the CA and senders connect to unless a test sets others
@@ -76,7 +78,7 @@ func newWorld(t *testing.T, domains ...string) *world {
 	t.Cleanup(func() { l.Close() })
 	key := l.DNS.Key()
 	w := &world{
-		t: t, lab: l, dir: dir, dnsAddr: l.DNS.Addr(), dnsPort: l.DNSPort, watch: "1h",
+		t: t, lab: l, ca: l.CA, dir: dir, dnsAddr: l.DNS.Addr(), dnsPort: l.DNSPort, watch: "1h",
 		https: l.HTTPSAddr, http: l.HTTPAddr, level: slog.LevelDebug,
 		account: fmt.Sprintf("provider = \"rfc2136\"\nserver = %q\nkey_name = %q\nkey_alg = %q\nkey = %q\n",
 			l.DNS.Addr(), key.Name, key.Algorithm, key.Secret),
@@ -121,7 +123,7 @@ smtp_port = %d
 interval = %q
 [dns.main]
 %s
-`, w.https, w.http, w.admin(), w.listen, w.storePath(), w.lab.CA.DirectoryURL(), w.lab.ACMERootsFile, w.acme,
+`, w.https, w.http, w.admin(), w.listen, w.storePath(), w.ca.DirectoryURL(), w.lab.ACMERootsFile, w.acme,
 		w.dnsAddr, w.dnsPort, w.lab.RootsFile, w.lab.HTTPSPort, w.lab.HTTPPort, w.lab.SMTPPort, w.watch, w.account)
 	b.WriteString(w.extra)
 	for _, d := range w.domains {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -31,6 +32,12 @@ type CAConfig struct {
 	HTTPPort, TLSPort int
 	// Lifetime of the certificates; 0: 90 days.
 	Lifetime time.Duration
+	// Profiles are the lifetimes of the certificates by profile, in place of
+	// Lifetime. An order that names none gets any of them; nil: "default".
+	Profiles map[string]time.Duration
+	// AccountKeys are the HMAC keys by key identifier of external account
+	// bindings (RFC 8555 §7.3.4). If there are any, every account needs one.
+	AccountKeys map[string][]byte
 	// PollInterval, if not 0, makes issuance fast: an answer about the state
 	// of an order or authorization comes after this time and allows to ask
 	// again at once. golang.org/x/crypto/acme otherwise waits for 1 s.
@@ -54,6 +61,7 @@ type CA struct {
 	roots   []byte // root of the issued certificates, PEM
 	handler http.Handler
 	pebble  sync.Mutex // one request at a time: see pass
+	memory  *db.MemoryStore
 	orders  *orderCounts
 
 	mu         sync.Mutex
@@ -99,7 +107,10 @@ func StartCA(cfg CAConfig) (*CA, error) {
 		return nil, err
 	}
 	logger := log.New(cfg.Log, "pebble: ", 0)
-	c.startPebble(logger, viewAddr)
+	if err := c.startPebble(logger, viewAddr); err != nil {
+		c.Close()
+		return nil, err
+	}
 
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -126,7 +137,7 @@ var pebbleEnv sync.Mutex
 // authorizations, so that nothing would be validated. The variables are set
 // for just these calls and then put back as they were. (Even at 0 Pebble
 // reuses about 1 % of the authorizations that are still valid.)
-func (c *CA) startPebble(logger *log.Logger, resolver string) {
+func (c *CA) startPebble(logger *log.Logger, resolver string) error {
 	pebbleEnv.Lock()
 	defer pebbleEnv.Unlock()
 	for name, value := range map[string]string{
@@ -145,16 +156,26 @@ func (c *CA) startPebble(logger *log.Logger, resolver string) {
 			}
 		}()
 	}
-	store := db.NewMemoryStore()
-	profiles := map[string]ca.Profile{
-		// 0 is Pebble's own default of 90 days.
-		"default": {Description: "The default profile", ValidityPeriod: uint64(c.cfg.Lifetime / time.Second)},
+	c.memory = db.NewMemoryStore()
+	for kid, key := range c.cfg.AccountKeys {
+		if err := c.memory.AddExternalAccountKeyByID(kid, base64.RawURLEncoding.EncodeToString(key)); err != nil {
+			return fmt.Errorf("give the CA the account key %s: %w", kid, err)
+		}
 	}
-	issuer := ca.New(logger, store, "", "ecdsa", 0, 1, profiles)
-	validator := va.New(logger, c.cfg.HTTPPort, c.cfg.TLSPort, false, resolver, store)
-	front := wfe.New(logger, store, validator, issuer, []string{"ca.lab.test"}, false, false, 0, 0)
+	profiles := make(map[string]ca.Profile)
+	for name, lifetime := range c.cfg.Profiles {
+		profiles[name] = ca.Profile{Description: "lives for " + lifetime.String(), ValidityPeriod: uint64(lifetime / time.Second)}
+	}
+	if len(profiles) == 0 {
+		// 0 is Pebble's own default of 90 days.
+		profiles["default"] = ca.Profile{Description: "The default profile", ValidityPeriod: uint64(c.cfg.Lifetime / time.Second)}
+	}
+	issuer := ca.New(logger, c.memory, "", "ecdsa", 0, 1, profiles)
+	validator := va.New(logger, c.cfg.HTTPPort, c.cfg.TLSPort, false, resolver, c.memory)
+	front := wfe.New(logger, c.memory, validator, issuer, []string{"ca.lab.test"}, false, len(c.cfg.AccountKeys) > 0, 0, 0)
 	c.handler = front.Handler()
 	c.roots = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: issuer.GetRootCert(0).DER})
+	return nil
 }
 
 // startView starts the name server that Pebble asks, over TCP only.

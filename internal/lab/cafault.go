@@ -27,6 +27,7 @@ const (
 	Order       CARequest = "order"     // reading an order
 	Finalize    CARequest = "finalize"
 	Certificate CARequest = "certificate" // the download
+	RenewalInfo CARequest = "renewalInfo" // when to renew a certificate (RFC 9773)
 )
 
 // CAFault makes the CA misbehave for the requests that it matches: one of

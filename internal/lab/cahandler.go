@@ -29,11 +29,12 @@ func requestKind(path string) CARequest {
 		return NewOrder
 	}
 	for prefix, kind := range map[string]CARequest{
-		"/authZ/":          Authz,
-		"/chalZ/":          Challenge,
-		"/my-order/":       Order,
-		"/finalize-order/": Finalize,
-		"/certZ/":          Certificate,
+		"/authZ/":                              Authz,
+		"/chalZ/":                              Challenge,
+		"/my-order/":                           Order,
+		"/finalize-order/":                     Finalize,
+		"/certZ/":                              Certificate,
+		"/draft-ietf-acme-ari-03/renewalInfo/": RenewalInfo,
 	} {
 		if strings.HasPrefix(path, prefix) {
 			return kind
@@ -52,8 +53,10 @@ func (c *CA) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var hosts []string
 	var order *orderEntry
 	if kind == NewOrder && r.Method == http.MethodPost {
+		var what OrderRequest
+		_ = json.Unmarshal(payload(body), &what) // Pebble says what is wrong with it
 		hosts = orderHosts(body)
-		order = c.orders.request(hosts)
+		order = c.orders.request(hosts, what)
 		defer c.orders.answered(order)
 	}
 	if f := c.fault(kind, hosts); f != nil && f.serve(w, r, c.closed) {

@@ -10,6 +10,7 @@ import (
 type orderCounts struct {
 	mu        sync.Mutex
 	requested map[string]int // newOrder requests by host, refused ones too
+	requests  map[string][]OrderRequest
 	issued    map[string]int // finalized orders by host
 	total     int
 	busy      int // newOrder requests being answered, and open orders
@@ -27,18 +28,20 @@ type orderEntry struct {
 func newOrderCounts() *orderCounts {
 	return &orderCounts{
 		requested: make(map[string]int),
+		requests:  make(map[string][]OrderRequest),
 		issued:    make(map[string]int),
 		byPath:    make(map[string]*orderEntry),
 	}
 }
 
 // request counts a newOrder request, which is being answered until answered.
-func (b *orderCounts) request(hosts []string) *orderEntry {
+func (b *orderCounts) request(hosts []string, what OrderRequest) *orderEntry {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.total++
 	for _, host := range hosts {
 		b.requested[host]++
+		b.requests[host] = append(b.requests[host], what)
 	}
 	b.busy++
 	b.peak = max(b.peak, b.busy)

@@ -66,6 +66,7 @@ type Lab struct {
 
 	mxHosts []string
 	tempDir string
+	others  []*CA // see AddCA
 }
 
 // Start starts a lab. It runs until Close, also when ctx ends after the start.
@@ -200,7 +201,31 @@ func (l *Lab) addHost(host, ip string) error {
 
 // RootsPEM are the roots that the lab's policy hosts and mail hosts chain to.
 func (l *Lab) RootsPEM() []byte {
-	return append(append([]byte{}, l.CA.IssuerRootsPEM()...), l.Mail.PEM()...)
+	roots := append([]byte{}, l.CA.IssuerRootsPEM()...)
+	for _, ca := range l.others {
+		roots = append(roots, ca.IssuerRootsPEM()...)
+	}
+	return append(roots, l.Mail.PEM()...)
+}
+
+// AddCA starts another CA. What cfg leaves open is as with the lab's own; its
+// certificates are trusted by RootsFile and Reader from now on, and its
+// directory by ACMERootsFile. The lab closes it.
+func (l *Lab) AddCA(cfg CAConfig) (*CA, error) {
+	cfg.DNS, cfg.HTTPPort, cfg.TLSPort, cfg.Root = l.DNS, l.HTTPPort, l.HTTPSPort, l.Mail
+	if cfg.PollInterval == 0 {
+		cfg.PollInterval = l.CA.cfg.PollInterval
+	}
+	ca, err := StartCA(cfg)
+	if err != nil {
+		return nil, err
+	}
+	l.others = append(l.others, ca)
+	l.Reader.Roots = l.Roots()
+	if err := os.WriteFile(l.RootsFile, l.RootsPEM(), 0o644); err != nil {
+		return nil, fmt.Errorf("write the roots: %w", err)
+	}
+	return ca, nil
 }
 
 // Roots is RootsPEM as a pool.
@@ -234,6 +259,9 @@ func (l *Lab) Close() error {
 	var errs []error
 	if l.CA != nil {
 		errs = append(errs, l.CA.Close())
+	}
+	for _, ca := range l.others {
+		errs = append(errs, ca.Close())
 	}
 	for _, mx := range l.MX {
 		errs = append(errs, mx.Close())
