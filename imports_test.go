@@ -22,6 +22,7 @@ var mayImport = map[string][]string{
 	"internal/state":          {"mtasts"},
 	"internal/caa":            {},
 	"internal/resolver":       {"internal/caa"},
+	"internal/flood":          {},
 	"internal/lab":            {},
 	"internal/dnstest":        {},
 	"internal/mailtest":       {},
