@@ -55,10 +55,12 @@ type conn struct {
 
 	// What follows is guarded by limit.mu.
 	from   *source       // nil once it is closed
-	place  *list.Element // in from.busy or from.idle
-	busy   bool          // a request is in flight
-	since  time.Time     // when that began or ended
+	place  *list.Element // in from.conns[phase]
+	phase  phase
+	since  time.Time // when that began
 	closed bool
+
+	spoke bool // the client has said something; of the goroutine that reads
 }
 
 func newConnLimit(ln net.Listener, max int, changed func(int), evicted func()) *connLimit {
@@ -107,7 +109,7 @@ func (l *connLimit) admit(nc net.Conn) (_ *conn, wait time.Duration) {
 		l.evicted()
 	}
 	c := &conn{Conn: nc, limit: l, proxied: l.balancer != nil && l.balancer(nc.RemoteAddr())}
-	l.conns.add(c, false)
+	l.conns.add(c, idle)
 	l.open++
 	l.changed(1)
 	return c, 0
@@ -121,10 +123,33 @@ func (l *connLimit) moved(c *conn, client net.Addr) {
 		c.client = client
 		return
 	}
-	busy := c.busy
 	l.conns.remove(c)
 	c.client = client
-	l.conns.add(c, busy)
+	l.conns.add(c, c.phase)
+}
+
+// turn notes that c is at another phase. The caller holds l.mu.
+func (l *connLimit) turn(c *conn, to phase) {
+	if c.closed || c.phase == to {
+		return
+	}
+	l.conns.remove(c)
+	l.conns.add(c, to)
+	if to == idle {
+		l.signal()
+	}
+}
+
+// advance notes that an idle c gets on: the client has said something for the
+// first time, or has made its handshake. It counts as idle from now on.
+func (c *conn) advance() {
+	l := c.limit
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !c.closed && c.phase == idle {
+		l.conns.remove(c)
+		l.conns.add(c, idle)
+	}
 }
 
 // drop closes a connection's socket and gives its place back; l.mu is held.
@@ -160,7 +185,7 @@ func (l *connLimit) closeIdle() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, from := range slices.Clone(l.conns.heap) {
-		for e := from.idle.Front(); e != nil; e = from.idle.Front() {
+		for e := from.conns[idle].Front(); e != nil; e = from.conns[idle].Front() {
 			l.drop(e.Value.(*conn))
 		}
 	}
@@ -186,11 +211,9 @@ func track(nc net.Conn, st http.ConnState) {
 	l := c.limit
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if busy := st == http.StateActive; !c.closed && busy != c.busy {
-		l.conns.remove(c)
-		l.conns.add(c, busy)
-		if !busy {
-			l.signal()
-		}
+	to := idle
+	if st == http.StateActive {
+		to = busy
 	}
+	l.turn(c, to)
 }

@@ -36,6 +36,7 @@ func (s *Server) handshake(ctx context.Context, c *conn, config *tls.Config) net
 		t.Close()
 		return nil
 	}
+	c.advance()
 	return t
 }
 

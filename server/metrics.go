@@ -38,7 +38,7 @@ func newMetrics(reg *prometheus.Registry) (*metrics, error) {
 			Name: "stshost_connections_limit", Help: "How many connections may be open, by listener.",
 		}, []string{"listener"}),
 		evictions: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "stshost_connections_evicted_total", Help: "Idle connections closed to make room at the connection limit, by listener.",
+			Name: "stshost_connections_evicted_total", Help: "Connections closed to make room at the connection limit, by listener.",
 		}, []string{"listener"}),
 		headerless: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "stshost_proxy_protocol_refused_total", Help: "Connections of listed balancers closed because no valid PROXY protocol header came first, by listener.",

@@ -89,7 +89,12 @@ func (c *conn) readHeader(ctx context.Context) (silent bool, err error) {
 // Read reads what the client says, after the header.
 func (c *conn) Read(p []byte) (int, error) {
 	if c.rest == nil {
-		return c.Conn.Read(p)
+		n, err := c.Conn.Read(p)
+		if n > 0 && !c.spoke {
+			c.spoke = true
+			c.advance()
+		}
+		return n, err
 	}
 	n, err := io.LimitReader(c.rest, int64(c.rest.Buffered())).Read(p)
 	if c.rest.Buffered() == 0 {

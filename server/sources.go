@@ -18,37 +18,45 @@ const busyPatience = 2 * time.Second
 // size that one customer gets.
 type source struct {
 	key   netip.Prefix
-	idle  list.List // of *conn without a request in flight, longest first
-	busy  list.List // of *conn with one, longest first
-	place int       // in sources.heap
+	conns [2]list.List // of *conn by their phase, longest in it first
+	place int          // in sources.heap
 }
 
-func (s *source) total() int { return s.idle.Len() + s.busy.Len() }
+// phase is what a connection is at. The earlier ones go first.
+type phase int
 
-// longest is when the connection that is to go first came to its present state.
-func (s *source) longest() time.Time {
-	if e := s.idle.Front(); e != nil {
-		return e.Value.(*conn).since
+const (
+	idle phase = iota // no request is in flight; there may be a handshake
+	busy              // one is
+)
+
+func (s *source) total() int {
+	return s.conns[idle].Len() + s.conns[busy].Len()
+}
+
+// first is the connection that is to go first, if any may. There is one.
+func (s *source) first() *conn {
+	for i := range s.conns {
+		if e := s.conns[i].Front(); e != nil {
+			return e.Value.(*conn)
+		}
 	}
-	return s.busy.Front().Value.(*conn).since
+	panic("server: a source without connections")
 }
 
 // victim is the connection of the source that is to go first, nil if all have a
 // request in flight that is no nuisance yet. With evictBusy unset none ever is.
 func (s *source) victim(now time.Time, evictBusy bool) *conn {
-	if e := s.idle.Front(); e != nil {
-		return e.Value.(*conn)
+	c := s.first()
+	if c.phase == busy && (!evictBusy || now.Sub(c.since) < busyPatience) {
+		return nil
 	}
-	if e := s.busy.Front(); evictBusy && e != nil {
-		if c := e.Value.(*conn); now.Sub(c.since) >= busyPatience {
-			return c
-		}
-	}
-	return nil
+	return c
 }
 
 // sources are the open connections by their source, the source with the most of
-// them first; among equals, the one whose connection has idled longest.
+// them first; among equals, the one whose connection is at the earliest phase, and
+// has been for longest.
 type sources struct {
 	byKey map[netip.Prefix]*source
 	heap  sourceHeap
@@ -61,7 +69,11 @@ func (h sourceHeap) Less(i, j int) bool {
 	if a, b := h[i].total(), h[j].total(); a != b {
 		return a > b
 	}
-	return h[i].longest().Before(h[j].longest())
+	a, b := h[i].first(), h[j].first()
+	if a.phase != b.phase {
+		return a.phase < b.phase
+	}
+	return a.since.Before(b.since)
 }
 func (h sourceHeap) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
@@ -80,8 +92,8 @@ func (h *sourceHeap) Pop() any {
 	return s
 }
 
-// add enters c, without a request in flight or with one, as of now.
-func (s *sources) add(c *conn, busy bool) {
+// add enters c at a phase that begins now.
+func (s *sources) add(c *conn, at phase) {
 	key := sourceOf(c.RemoteAddr())
 	c.from = s.byKey[key]
 	known := c.from != nil
@@ -89,12 +101,8 @@ func (s *sources) add(c *conn, busy bool) {
 		c.from = &source{key: key}
 		s.byKey[key] = c.from
 	}
-	c.since, c.busy = time.Now(), busy
-	if busy {
-		c.place = c.from.busy.PushBack(c)
-	} else {
-		c.place = c.from.idle.PushBack(c)
-	}
+	c.since, c.phase = time.Now(), at
+	c.place = c.from.conns[at].PushBack(c)
 	if known {
 		heap.Fix(&s.heap, c.from.place)
 	} else {
@@ -104,11 +112,7 @@ func (s *sources) add(c *conn, busy bool) {
 
 // remove takes c out.
 func (s *sources) remove(c *conn) {
-	if c.busy {
-		c.from.busy.Remove(c.place)
-	} else {
-		c.from.idle.Remove(c.place)
-	}
+	c.from.conns[c.phase].Remove(c.place)
 	if c.from.total() > 0 {
 		heap.Fix(&s.heap, c.from.place)
 	} else {
@@ -132,7 +136,8 @@ func (h *sourceHeap) removeEmpty(place int) {
 }
 
 // victim is the connection to close for a new one: of the source that has the
-// most, the one that has idled longest, or been amid a request for too long. If
+// most, the one that has been without a request in flight for longest, or else
+// amid one for too long. If
 // that source has none, another gives one up only if it has about as many: else
 // a client with one connection would pay for one with thousands. wait is when to
 // look again if there is none; 0 if that is up to the clients.
@@ -157,7 +162,7 @@ func (s *sources) victim(evictBusy bool) (_ *conn, wait time.Duration) {
 	if best != nil || !evictBusy {
 		return best, 0
 	}
-	return nil, busyPatience - now.Sub(most.busy.Front().Value.(*conn).since)
+	return nil, busyPatience - now.Sub(most.first().since)
 }
 
 // sourceOf is the source of a client's address: IPv4 address or IPv6 /64. All
