@@ -86,8 +86,9 @@ func (p *process) resetPeak() error {
 
 // TestFloods floods the real process, as an operator would run it, with each
 // kind of ill client: more of them than it has places, from one address and
-// from thousands. The honest client, at another address, gets every policy it
-// asks for; memory stays bounded; and when it is over nothing is left.
+// from thousands. The honest client, at another address, is served throughout,
+// and if the flood is from one address never fails; memory stays bounded; and
+// when it is over nothing is left.
 func TestFloods(t *testing.T) {
 	if !*campaign {
 		t.Skip("takes minutes: go test ./cmd/stshost -run TestFloods -campaign -v -timeout 60m")
@@ -189,7 +190,9 @@ func (w *world) flood(t *testing.T, p *process, a flood.Attack, from string, cli
 	}
 	t.Logf("| %s | %s | %d | %d | %.0f | %d | %d | %d, %d, %d | %d, %d |", a.Name, from, clients, out.Runs-out.Refused, now-evicted,
 		out.Fetched, out.Failed, begun.rss/1024, ended.peak/1024, after.rss/1024, goroutines, after.goroutines)
-	if out.Failed > 0 || out.Fetched == 0 {
+	// One address pays for what it does. From thousands, each no worse than the
+	// honest one, those that have idled longest go, and some fetches with them.
+	if out.Failed > 0 && from == "one address" || out.Fetched == 0 {
 		t.Errorf("the honest client got %d policies and failed %d times: %v", out.Fetched, out.Failed, out.Failures)
 	}
 	// 4096 places on each of two listeners, at less than 100 kB each.

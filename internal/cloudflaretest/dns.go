@@ -54,7 +54,11 @@ func (s *Server) serveDNS(w dns.ResponseWriter, q *dns.Msg) {
 	owner := q.Question[0].Name
 	z := s.zoneOf(plain(owner))
 	if z == nil {
-		m.Rcode = dns.RcodeRefused
+		// Tests point the resolver here, and CAA records are looked for up to
+		// the root (RFC 8659 §3).
+		if q.Question[0].Qtype != dns.TypeCAA {
+			m.Rcode = dns.RcodeRefused
+		}
 		return
 	}
 	m.Authoritative = true
