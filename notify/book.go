@@ -128,7 +128,7 @@ func (b *book) take(e state.Event, now time.Time, min state.Severity, repeat tim
 	case t == nil:
 		t = &trouble{Item: it}
 		b.Open[subject][it.Key] = t
-	case t.Waiting || repeat <= 0 || now.Sub(t.Told) < repeat:
+	case t.Waiting || repeat <= 0 || e.Time.Sub(t.Told) < repeat:
 		t.Other = false
 		return
 	default:

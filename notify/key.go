@@ -61,7 +61,7 @@ func cures(e state.Event, kind string) bool {
 // rest happen, and are over with that.
 func curable(kind string) bool {
 	switch kind {
-	case state.KindDomainBlocked, state.KindCertificateFailed, state.KindCertificateOwn,
+	case state.KindDomainBlocked, state.KindHostBlocked, state.KindCertificateFailed, state.KindCertificateOwn,
 		state.KindCertificateFallback, state.KindConfigRefused:
 		return true
 	}
