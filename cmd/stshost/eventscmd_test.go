@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,6 +17,8 @@ import (
 // eventSource is a reader of events that can be away.
 type eventSource struct {
 	reader // answers nothing else
+
+	mu     sync.Mutex // guards what follows, and what the follower shows and notes
 	events []server.Event
 	err    error
 	hasty  bool // does not wait
@@ -23,8 +26,9 @@ type eventSource struct {
 }
 
 func (s *eventSource) Events(ctx context.Context, q state.EventQuery, wait time.Duration) ([]server.Event, error) {
-	s.asked++
 	look := func() (found []server.Event, err error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		for _, e := range s.events {
 			if e.ID > q.After {
 				found = append(found, e)
@@ -35,6 +39,7 @@ func (s *eventSource) Events(ctx context.Context, q state.EventQuery, wait time.
 		}
 		return found, s.err
 	}
+	s.change(func() { s.asked++ })
 	found, err := look()
 	if len(found) == 0 && err == nil && !s.hasty {
 		select {
@@ -50,7 +55,15 @@ func (s *eventSource) Events(ctx context.Context, q state.EventQuery, wait time.
 	return found, nil
 }
 
+func (s *eventSource) change(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f()
+}
+
 func (s *eventSource) add(texts ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, text := range texts {
 		s.events = append(s.events, server.Event{ID: int64(len(s.events) + 1), Text: text})
 	}
@@ -62,12 +75,14 @@ func (s *eventSource) follow(t *testing.T, limit int) (shown, notes *[]string) {
 	f := follower{
 		ask: s, q: state.EventQuery{Newest: true, Limit: limit},
 		print: func(events []server.Event) error {
-			for _, e := range events {
-				*shown = append(*shown, e.Text)
-			}
+			s.change(func() {
+				for _, e := range events {
+					*shown = append(*shown, e.Text)
+				}
+			})
 			return nil
 		},
-		note: func(text string) { *notes = append(*notes, text) },
+		note: func(text string) { s.change(func() { *notes = append(*notes, text) }) },
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
@@ -85,19 +100,24 @@ func (s *eventSource) follow(t *testing.T, limit int) (shown, notes *[]string) {
 	return shown, notes
 }
 
+// settle lets d pass on the fake clock and everything come to rest.
+func settle(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
 func TestFollowerGoesOnFromWhereItWas(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &eventSource{}
 		s.add("1", "2", "3")
 		shown, notes := s.follow(t, 2)
-		settle := func(d time.Duration) { time.Sleep(d); synctest.Wait() }
 		settle(time.Hour)
 		s.add("4")
 		settle(time.Minute)
-		s.err = errors.New("connection refused")
+		s.change(func() { s.err = errors.New("connection refused") })
 		settle(time.Minute)
 		s.add("5", "6")
-		s.err = nil
+		s.change(func() { s.err = nil })
 		settle(2 * time.Second)
 		if want := []string{"2", "3", "4", "5", "6"}; !slices.Equal(*shown, want) {
 			t.Errorf("shown %q, want %q", *shown, want)
@@ -107,9 +127,9 @@ func TestFollowerGoesOnFromWhereItWas(t *testing.T) {
 		}
 
 		// A server with a new store begins to count anew.
-		s.err = errors.New("connection refused")
+		s.change(func() { s.err = errors.New("connection refused") })
 		settle(time.Minute)
-		s.err, s.events = nil, nil
+		s.change(func() { s.err, s.events = nil, nil })
 		s.add("of a new store")
 		settle(2 * time.Second)
 		s.add("and the next")
@@ -128,10 +148,9 @@ func TestFollowerOfNewEventsOnly(t *testing.T) {
 		s := &eventSource{}
 		s.add("1", "2")
 		shown, _ := s.follow(t, 0)
-		time.Sleep(time.Minute)
+		settle(time.Minute)
 		s.add("3")
-		time.Sleep(time.Minute)
-		synctest.Wait()
+		settle(time.Minute)
 		if !slices.Equal(*shown, []string{"3"}) {
 			t.Errorf("shown %q", *shown)
 		}
@@ -144,8 +163,7 @@ func TestFollowerIsPatient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &eventSource{hasty: true}
 		s.follow(t, 10)
-		time.Sleep(time.Minute)
-		synctest.Wait()
+		settle(time.Minute)
 		if s.asked > 70 {
 			t.Errorf("asked %d times in a minute", s.asked)
 		}
