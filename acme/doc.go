@@ -6,7 +6,7 @@
 //   - [Certificates] is the serving side. A handshake looks at the known hosts
 //     (memory), then at a bounded cache, then once at the store. It never
 //     orders anything, and a name that is not ours costs no more than a map
-//     lookup.
+//     lookup. A certificate of the operator's own ([Own]) goes before all that.
 //   - [Issuer] is the issuing side: a durable queue in the store, few workers,
 //     and for every attempt a one-shot autocert.Manager. autocert speaks ACME;
 //     when to try, which challenge, how often and what it cost is decided here.

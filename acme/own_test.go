@@ -276,6 +276,40 @@ func TestOwnFilesChange(t *testing.T) {
 	})
 }
 
+// Files that are links, as certbot and Kubernetes make them: the links are set
+// to other files, which may be as long and as old as those of before.
+func TestOwnFilesAreLinks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newOwnRig(t)
+		now := time.Now()
+		first, second := r.write("first", now.Add(60*day), own1), r.write("second", now.Add(61*day), own1)
+		for _, file := range []string{first.CertFile, first.KeyFile, second.CertFile, second.KeyFile} {
+			if err := os.Chtimes(file, now, now); err != nil {
+				t.Fatal(err)
+			}
+		}
+		live := r.pair("live")
+		point := func(to acme.OwnPair) {
+			t.Helper()
+			for link, target := range map[string]string{live.CertFile: to.CertFile, live.KeyFile: to.KeyFile} {
+				if err := os.Symlink(target, link+".new"); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.Rename(link+".new", link); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		point(first)
+		r.own.Set([]acme.OwnPair{live})
+		go r.own.Run(t.Context())
+		r.wantServed(own1, now.Add(60*day))
+		point(second)
+		after(31 * time.Second)
+		r.wantServed(own1, now.Add(61*day))
+	})
+}
+
 // statusOf asks an Issuer that never runs.
 func (r *ownRig) statusOf(host string) (state.CertStatus, bool) {
 	r.t.Helper()

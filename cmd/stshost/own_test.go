@@ -116,6 +116,15 @@ func TestOwnCertificate(t *testing.T) {
 	if n := strings.Count(s.log.String(), "half written"); n != 1 {
 		t.Errorf("the log says it %d times", n)
 	}
+	// A reload does not take it either: it is a fault of the config now.
+	w.writeConfig()
+	var invalid *server.InvalidConfigError
+	if _, err := w.client().Reload(t.Context()); !errors.As(err, &invalid) || !strings.Contains(err.Error(), "half written") {
+		t.Errorf("the reload says %v", err)
+	}
+	if now := w.certificate(host); now != second {
+		t.Error("another certificate is served after the reload")
+	}
 	files.write(time.Now().Add(85*24*time.Hour), "*."+example)
 	w.awaitCertificate(host, second)
 	w.await(example, "all well", func(d server.DomainStatus) bool { return d.CertificateProblem == "" })
