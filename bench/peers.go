@@ -56,6 +56,7 @@ http {
 	access_log off;
 	server_tokens off;
 	etag off;
+	max_ranges 0;
 	keepalive_requests 1000000000;
 	open_file_cache max=16;
 	open_file_cache_valid 1h;
@@ -87,6 +88,9 @@ http {
 const caddyConfig = `{
 	admin off
 	auto_https off
+	servers {
+		protocols h1 h2
+	}
 	storage file_system DIR/caddy
 }
 https://HOST:PORT {
