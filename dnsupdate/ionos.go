@@ -20,8 +20,8 @@ func ionosSettings() []Setting {
 
 const (
 	ionosAPI = "https://api.hosting.ionos.com/dns/v1"
-	// ionosMinTTL is the least that IONOS accepts.
-	ionosMinTTL = time.Minute
+	// ionosMinTTL is the least that other clients of the API use.
+	ionosMinTTL = 5 * time.Minute
 )
 
 // ionos changes records over the API of IONOS (hosting), one by one by their
@@ -93,7 +93,8 @@ func (c *ionos) write(ctx context.Context, at site, e edit) error {
 	}
 	path := "/zones/" + url.PathEscape(id) + "/records"
 	for _, ch := range e.changes() {
-		r := ionosRecord{Content: quoted(ch.text), TTL: int(max(at.ttl, ionosMinTTL) / time.Second)}
+		// IONOS puts the text into quotes itself.
+		r := ionosRecord{Content: ch.text, TTL: int(max(at.ttl, ionosMinTTL) / time.Second)}
 		switch {
 		case ch.text == "":
 			err = c.call(ctx, http.MethodDelete, path+"/"+url.PathEscape(ch.id), nil, nil)

@@ -177,7 +177,7 @@ func ionosModel() *model {
 				reply(w, 200, object{"id": "zone-id", "name": zone, "records": records})
 			case path == "/zone-id/records" && req.Method == http.MethodPost:
 				for _, r := range body[[]rec](req) {
-					m.add(relative(r.Name), r.Type, r.Content, r.TTL)
+					m.add(relative(r.Name), r.Type, zoneFile(r.Content), r.TTL)
 				}
 				reply(w, 201, []object{})
 			case req.Method == http.MethodDelete && m.remove(strings.TrimPrefix(path, "/zone-id/records/")):
@@ -185,7 +185,7 @@ func ionosModel() *model {
 			case req.Method == http.MethodPut:
 				id, r := strings.TrimPrefix(path, "/zone-id/records/"), body[rec](req)
 				if i := slices.IndexFunc(m.records, func(r modelRecord) bool { return r.id == id }); i >= 0 && r.TTL >= 60 {
-					m.records[i].value, m.records[i].ttl = r.Content, r.TTL
+					m.records[i].value, m.records[i].ttl = zoneFile(r.Content), r.TTL
 					m.changed()
 					return
 				}
@@ -301,7 +301,9 @@ func netcupModel() *model {
 			case r.Action == "logout":
 				answer("")
 			case p.DomainName != zone:
-				refuse(5029, "Can not get DNS records for zone. Zone not found.")
+				refuse(4013, "The zone is not in this account.")
+			case r.Action == "infoDnsRecords" && len(m.records) == 0:
+				refuse(5029, "There are no records.") // what an empty zone is to netcup
 			case r.Action == "updateDnsRecords":
 				for _, c := range p.DNSRecordSet.DNSRecords {
 					i := slices.IndexFunc(m.records, func(r modelRecord) bool { return r.id == c.ID })

@@ -57,8 +57,15 @@ type netcupRecords struct {
 	Records []netcupRecord `json:"dnsrecords"`
 }
 
+// netcupEmpty is the code of the error that netcup answers for a zone without
+// records.
+const netcupEmpty = 5029
+
 // netcupError is an answer that says error.
-type netcupError struct{ text string }
+type netcupError struct {
+	code int
+	text string
+}
 
 func (e *netcupError) Error() string { return e.text }
 
@@ -66,13 +73,13 @@ func (c *netcup) read(ctx context.Context, at site) ([]record, error) {
 	var found netcupRecords
 	err := c.session(ctx, func(session string) error {
 		err := c.call(ctx, "infoDnsRecords", map[string]any{"apisessionid": session, "domainname": trimDot(at.zone)}, &found)
-		if refused := (*netcupError)(nil); errors.As(err, &refused) {
-			return noZone("%v; is the zone %s in this account? Another `zone` can be named in the config", err, trimDot(at.zone))
+		if refused := (*netcupError)(nil); errors.As(err, &refused) && refused.code == netcupEmpty {
+			return nil
 		}
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, netcupRefusal(at, err)
 	}
 	var records []record
 	for _, r := range found.Records {
@@ -102,9 +109,17 @@ func (c *netcup) write(ctx context.Context, at site, e edit) error {
 		}
 		set.Records = append(set.Records, r)
 	}
-	return c.session(ctx, func(session string) error {
+	return netcupRefusal(at, c.session(ctx, func(session string) error {
 		return c.call(ctx, "updateDnsRecords", map[string]any{"apisessionid": session, "domainname": trimDot(at.zone), "dnsrecordset": set}, nil)
-	})
+	}))
+}
+
+// netcupRefusal says what an answer that says error means for a zone.
+func netcupRefusal(at site, err error) error {
+	if refused := (*netcupError)(nil); errors.As(err, &refused) {
+		return noZone("%v; is the zone %s in this account? Another `zone` can be named in the config", err, trimDot(at.zone))
+	}
+	return err
 }
 
 // session logs in, calls f, and logs out.
@@ -114,7 +129,7 @@ func (c *netcup) session(ctx context.Context, f func(session string) error) erro
 	}
 	if err := c.call(ctx, "login", map[string]any{"apipassword": c.secret}, &s); err != nil {
 		if refused := (*netcupError)(nil); errors.As(err, &refused) {
-			return fmt.Errorf("%w; compare customer_number, api_key and api_password with the customer control panel", err)
+			return fmt.Errorf("%v; compare customer_number, api_key and api_password with the customer control panel", err)
 		}
 		return err
 	}
@@ -142,7 +157,7 @@ func (c *netcup) call(ctx context.Context, action string, param map[string]any, 
 	}
 	switch {
 	case answer.Status != "success":
-		return &netcupError{fmt.Sprintf("netcup refuses %s (%d): %s: %s", action, answer.Code, answer.Short, answer.Long)}
+		return &netcupError{answer.Code, fmt.Sprintf("netcup refuses %s (%d): %s: %s", action, answer.Code, answer.Short, answer.Long)}
 	case result == nil:
 		return nil
 	}

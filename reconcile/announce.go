@@ -18,7 +18,7 @@ import (
 func (t *task) announce(ctx context.Context, body []byte) error {
 	views, err := t.cfg.DNS.Observe(ctx, t.wanted.Target)
 	if err != nil {
-		return &blocked{err: fmt.Errorf("cannot ask the name servers of %s: %w", t.wanted.Domain, err),
+		return &blocked{err: fmt.Errorf("cannot see the record of %s in the DNS: %w", t.wanted.Domain, err),
 			remedy: remedyOf(err, "see that the zone exists and its name servers answer")}
 	}
 	if !t.d.compared && t.row.ID != "" {
