@@ -1,0 +1,206 @@
+package acme_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stshost/stshost/acme"
+	"github.com/stshost/stshost/internal/state"
+)
+
+// An outage of the first CA costs a host nothing where there is a second, and
+// the first is used again when it is back.
+func TestFallback(t *testing.T) {
+	for name, fail := range map[string]func(ca *fakeCA){
+		"down": func(ca *fakeCA) { ca.down = true },
+		"broken": func(ca *fakeCA) {
+			ca.reply = func(kind, _ string) *http.Response {
+				if kind == "order" {
+					return refuse(500, "serverInternal", "we are sorry", 0)
+				}
+				return nil
+			}
+		},
+		"limited": func(ca *fakeCA) {
+			ca.reply = func(kind, _ string) *http.Response {
+				if kind == "order" {
+					return refuse(429, "rateLimited", "too many new orders", time.Hour)
+				}
+				return nil
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, host, other)
+				second := r.second()
+				events := &eventLog{}
+				r.cfg.Event = events.add
+				fail(r.ca)
+				r.start()
+				defer r.stop()
+				r.request(host)
+				after(20 * time.Second)
+				if s := r.status(host); !s.Valid(time.Now()) || s.Problem != "" || second.orders(host) != 1 {
+					t.Errorf("status %+v, %d orders at the second CA", s, second.orders(host))
+				}
+				if job := r.store.job(host); job.CA != secondURL+"/directory" {
+					t.Errorf("job %+v", job)
+				}
+				stats := r.issuer.Stats()
+				if !stats.PausedUntil.IsZero() || len(stats.PerCA) != 2 || stats.PerCA[0].PausedUntil.IsZero() ||
+					stats.PerCA[1].Issued != 1 || stats.Issued != 1 || !stats.PerCA[1].PausedUntil.IsZero() {
+					t.Errorf("stats %+v", stats)
+				}
+				told := events.want(t, state.KindCertificateFallback, 1)
+				if len(told) > 0 && (told[0].Severity != state.SeverityWarning || !strings.Contains(told[0].Text, secondURL)) {
+					t.Errorf("event %+v", told[0])
+				}
+				events.want(t, state.KindCertificateIssued, 1)
+				events.want(t, state.KindCertificateFailed, 1)
+
+				r.ca.set(func() { r.ca.down, r.ca.reply = false, nil })
+				after(2 * time.Hour)
+				r.request(other)
+				after(20 * time.Second)
+				r.wantOrders(other, 1)
+				if second.orders(other) != 0 || !r.status(other).Valid(time.Now()) {
+					t.Errorf("%d orders at the second CA; %+v", second.orders(other), r.status(other))
+				}
+				events.want(t, state.KindCertificateFallback, 2)
+			})
+		})
+	}
+}
+
+// What is the host's own fault, our budget, or a limit on the host's name goes
+// to no other CA.
+func TestNoFallback(t *testing.T) {
+	for name, fail := range map[string]func(r *rig){
+		"validation": func(r *rig) { r.ca.invalid[host] = []string{acme.TLSALPN01, acme.HTTP01} },
+		"name": func(r *rig) {
+			r.ca.reply = func(kind, _ string) *http.Response {
+				if kind == "order" {
+					return refuse(429, "rateLimited", "too many certificates already issued for: example.com", time.Hour)
+				}
+				return nil
+			}
+		},
+		"refused": func(r *rig) {
+			r.ca.reply = func(kind, _ string) *http.Response {
+				if kind == "order" {
+					return refuse(400, "rejectedIdentifier", "this name is forbidden by policy", 0)
+				}
+				return nil
+			}
+		},
+		"budget": func(r *rig) {
+			r.cfg.CAs[0].OrdersPer3Hours = 1
+			r.store.debits[caURL+"/account/1"] = []time.Time{time.Now().Add(time.Hour)}
+		},
+		"permit": func(r *rig) {
+			r.cfg.Permit = func(context.Context, string, acme.CAIdentity, string) error { return errors.New("CAA") }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, host)
+				second := r.second()
+				fail(r)
+				r.start()
+				defer r.stop()
+				r.request(host)
+				after(2 * time.Hour)
+				if second.total() != 0 || r.status(host).Problem == "" {
+					t.Errorf("%d orders at the second CA; %+v", second.total(), r.status(host))
+				}
+			})
+		})
+	}
+}
+
+// When neither CA can be used both say why, and whichever is back first is
+// used.
+func TestBothDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, host)
+		second := r.second()
+		r.ca.down, second.down = true, true
+		r.start()
+		defer r.stop()
+		r.request(host)
+		after(time.Hour)
+		status := r.status(host)
+		if status.Attempts != 0 || !status.NextTry.After(time.Now()) || !strings.Contains(status.Problem, "cannot be reached") {
+			t.Errorf("status %+v", status)
+		}
+		if s := r.issuer.Stats(); s.PausedUntil.IsZero() || !strings.Contains(s.PauseReason, caURL) || !strings.Contains(s.PauseReason, secondURL) {
+			t.Errorf("stats %+v", s)
+		}
+		second.set(func() { second.down = false })
+		after(11 * time.Minute)
+		if !r.status(host).Valid(time.Now()) || second.orders(host) != 1 {
+			t.Errorf("status %+v", r.status(host))
+		}
+	})
+}
+
+// A CA that breaks with the order open may go to the second CA once; after
+// that the host waits.
+func TestFallbackBreaksToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, host)
+		second := r.second()
+		for _, ca := range []*fakeCA{r.ca, second} {
+			ca.reply = func(kind, _ string) *http.Response {
+				if kind == "finalize" {
+					return refuse(500, "serverInternal", "we are sorry", 0)
+				}
+				return nil
+			}
+		}
+		r.start()
+		defer r.stop()
+		r.request(host)
+		after(8 * time.Minute)
+		if n := r.ca.total() + second.total(); n != 2 {
+			t.Errorf("%d orders within minutes", n)
+		}
+		after(24 * time.Hour)
+		if n := r.ca.total() + second.total(); n > 5 {
+			t.Errorf("%d orders in a day", n)
+		}
+	})
+}
+
+// Two CAs that change their places: what either has issued is good.
+func TestCAsChangePlaces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, host)
+		second := r.second()
+		r.start()
+		r.request(host)
+		after(30 * time.Second)
+		r.stop()
+		slices.Reverse(r.cfg.CAs)
+		r.start()
+		after(time.Minute)
+		r.stop()
+		if second.total() != 0 || r.ca.total() != 1 {
+			t.Errorf("%d and %d orders", r.ca.total(), second.total())
+		}
+		r.cfg.CAs = r.cfg.CAs[:1] // the one that issued is gone: it is the fall-back that is
+		r.start()
+		after(time.Minute)
+		r.stop()
+		if second.total() != 0 {
+			t.Errorf("%d orders at the second CA", second.total())
+		}
+	})
+}
