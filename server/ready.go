@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"runtime"
 	"sync"
 )
 
@@ -84,7 +83,6 @@ func (l *readyListener) hand(a accepted) bool {
 
 // make makes a connection ready and hands it on.
 func (l *readyListener) make(c *conn) {
-	growStack()
 	ctx, cancel := context.WithTimeout(l.ctx, handshakeTimeout)
 	defer cancel()
 	ready := l.prepare(ctx, c)
@@ -95,15 +93,4 @@ func (l *readyListener) make(c *conn) {
 	if !l.hand(accepted{conn: ready}) {
 		ready.Close()
 	}
-}
-
-// growStack makes room for a TLS handshake on the stack of a new goroutine. Left
-// to itself the stack grows step by step deep within crypto/tls, where the
-// runtime has dozens of frames to move each time; here there are none. That is
-// 2 to 3% of the CPU time of a new connection.
-//
-//go:noinline
-func growStack() {
-	var room [12 << 10]byte
-	runtime.KeepAlive(&room)
 }
