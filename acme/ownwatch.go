@@ -180,6 +180,5 @@ func (o *Own) say(e state.Event) {
 		args = append(args, "remedy", e.Remedy)
 	}
 	log(e.Text, args...)
-	e.Text = "T" + strings.TrimPrefix(e.Text, "t") + "." // a sentence, as events are
 	o.cfg.Event(e)
 }

@@ -178,6 +178,42 @@ func TestOwnCertificateExpires(t *testing.T) {
 	}
 }
 
+// A wildcard that leaves the config leaves nobody without a certificate: not an
+// extra host, and not a domain that has left before and is served on.
+func TestOwnCertificateLeaves(t *testing.T) {
+	w := newWorld(t, example, "second.test")
+	gone, central := w.domains[1].name, "sts."+example
+	w.acme = fmt.Sprintf("extra_hosts = [%q]\n", central)
+	if err := w.lab.DNS.Set(central, "A", "127.0.0.1"); err != nil {
+		t.Fatal(err)
+	}
+	w.bringCertificate(time.Now().Add(60*24*time.Hour), "*."+example, "*."+gone)
+	s := w.start()
+	w.confirmed(example)
+	w.confirmed(gone)
+	own := w.certificate("mta-sts." + gone)
+	w.domains = w.domains[:1]
+	s.reload()
+	if now := w.certificate("mta-sts." + gone); now != own || w.certificate(central) != own || w.lab.CA.TotalOrders() != 0 {
+		t.Errorf("%d orders", w.lab.CA.TotalOrders())
+	}
+
+	w.extra = ""
+	s.reload()
+	for _, host := range []string{"mta-sts." + example, "mta-sts." + gone, central} {
+		eventually(t, func() error {
+			if n := w.lab.CA.Orders(host); n != 1 {
+				return fmt.Errorf("%d orders for %s, want 1", n, host)
+			}
+			_, err := s.store.Certificate(t.Context(), host)
+			return err
+		})
+		if now := w.certificate(host); now == own {
+			t.Errorf("%s is served the certificate that left the config", host)
+		}
+	}
+}
+
 // Files that cannot be used are a fault of the config, with its line.
 func TestOwnCertificateFaulty(t *testing.T) {
 	w := newWorld(t, example)
