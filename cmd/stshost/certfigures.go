@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/stshost/stshost/internal/state"
+	"github.com/stshost/stshost/mtasts"
 )
 
 const (
@@ -22,7 +24,7 @@ type certTally struct {
 	ours             bool // they are stshost's business at all
 	status           map[string]int
 	earliest, oldest time.Time           // expiry, issue; zero: there is none
-	troubled         map[string]struct{} // hosts whose last attempt failed
+	troubled         map[string]struct{} // policy domains whose last attempt failed
 	queue            state.CertJobCounts
 }
 
@@ -68,7 +70,9 @@ func (f *certFigures) count(ctx context.Context, now time.Time) (certTally, erro
 		return t, err
 	}
 	for _, host := range hosts {
-		t.troubled[host] = struct{}{}
+		if domain, ok := strings.CutPrefix(host, mtasts.PolicyHost("")); ok {
+			t.troubled[domain] = struct{}{}
+		}
 	}
 	known := f.s.certs.Hosts()
 	valid := make(map[string]struct{}, len(known))

@@ -127,7 +127,7 @@ func (e emitter) fails(name string, err error) {
 func (e emitter) domains(troubled map[string]struct{}) {
 	r := e.f.s.reconciler
 	t := r.Tally(func(domain string) bool {
-		_, ok := troubled[mtasts.PolicyHost(domain)]
+		_, ok := troubled[domain]
 		return ok
 	})
 	for _, step := range []state.Step{"", state.WaitingDNS, state.WaitingCertificate, state.Serving, state.Proven, state.Announced, state.Confirmed} {
