@@ -108,7 +108,7 @@ func TestOlderStoreIsRestored(t *testing.T) {
 
 				restore()
 				if c.silence {
-					l.silent = errors.New("no answer")
+					l.silent = errors.New("no answer") // nobody runs
 				}
 				p = l.start(t, c.after)
 				eager(10 * time.Minute)
@@ -146,11 +146,13 @@ func TestOlderStoreIsRestored(t *testing.T) {
 				}
 
 				// It stays so, over a restart as well.
-				pushes := len(l.pushes)
 				p.stop()
+				pushes := len(l.pushes)
 				p = l.start(t, c.after)
 				settleFor(26 * time.Hour)
-				if now := l.fetches(); now != got || len(l.pushes) != pushes {
+				now := l.fetches()
+				p.stop()
+				if now != got || len(l.pushes) != pushes {
 					t.Errorf("later it announces %s, %d pushes more", now.id, len(l.pushes)-pushes)
 				}
 			})
