@@ -152,9 +152,9 @@ func (i *Issuer) unanswered(ctx context.Context, ca *authority, job state.CertJo
 	if errors.As(err, &said) && said.asked {
 		retryAt = now.Add(min(said.retryAt.Sub(now), askMax))
 	}
-	_, _, held := ca.asking.get(now)
+	_, last, _ := ca.asking.get(now)
 	until := ca.asking.unusable(began, now, retryAt, clean(err.Error()))
-	if !held {
+	if last != clean(err.Error()) { // said once
 		i.log.Warn("the CA was asked in vain when to renew certificates; it is asked again", "step", "renewal-info",
 			"directory", ca.Directory, "err", clean(err.Error()), "next_try", until)
 	}

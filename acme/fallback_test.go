@@ -204,3 +204,31 @@ func TestCAsChangePlaces(t *testing.T) {
 		}
 	})
 }
+
+// A second CA that may not issue for a host (CAA) is no fault of the host's:
+// it waits for the first one and loses no patience.
+func TestFallbackForbidden(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, host)
+		second := r.second()
+		r.cfg.Permit = func(_ context.Context, _ string, ca acme.CAIdentity, _ string) error {
+			if ca.Directory == secondURL+"/directory" {
+				return errors.New("CAA of example.com names another CA")
+			}
+			return nil
+		}
+		r.ca.down = true
+		r.start()
+		defer r.stop()
+		r.request(host)
+		after(3 * time.Hour)
+		if s := r.status(host); s.Attempts != 0 || s.Problem == "" || time.Until(s.NextTry) > 11*time.Minute {
+			t.Errorf("status %+v", s)
+		}
+		r.ca.set(func() { r.ca.down = false })
+		after(12 * time.Minute)
+		if second.total() != 0 || !r.status(host).Valid(time.Now()) {
+			t.Errorf("%d orders at the second CA; %+v", second.total(), r.status(host))
+		}
+	})
+}

@@ -44,17 +44,23 @@ func (r *rig) id(host string) string {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	_, rest := pem.Decode(cert.PEM)
-	block, _ := pem.Decode(rest)
-	leaf, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	id, err := ari.ARIUniqueIdentifier(leaf)
+	id, err := ari.ARIUniqueIdentifier(leafOf(r.t, cert.PEM))
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	return id
+}
+
+// leafOf is the certificate in what the store keeps: key, then chain.
+func leafOf(t *testing.T, data []byte) *x509.Certificate {
+	t.Helper()
+	_, rest := pem.Decode(data)
+	block, _ := pem.Decode(rest)
+	leaf, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return leaf
 }
 
 // replaced returns what each order said it replaces.
