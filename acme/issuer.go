@@ -73,6 +73,7 @@ type Issuer struct {
 	jobs    sync.Mutex // held while a job is read, changed and written back
 	running atomic.Int64
 	told    *lru.Cache[string, told] // failures, by host
+	sound   *soundness
 
 	usingMu sync.Mutex
 	using   *authority // where orders go, as was told; guarded by usingMu
@@ -115,9 +116,13 @@ func NewIssuer(cfg IssuerConfig) (*Issuer, error) {
 	if err != nil {
 		return nil, err
 	}
+	sound, err := newSoundness()
+	if err != nil {
+		return nil, err
+	}
 	return &Issuer{
 		cfg: cfg, store: cfg.Store, certs: cfg.Certificates, log: cfg.Logger, now: cfg.Now,
-		cas: cas, using: cas[0], told: told, wake: make(chan struct{}, 1),
+		cas: cas, using: cas[0], told: told, sound: sound, wake: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -180,24 +185,6 @@ func (i *Issuer) request(ctx context.Context, host, challenge string) error {
 		return nil // waits for a reason
 	}
 	return i.store.PutCertJob(ctx, want)
-}
-
-// stored returns the host's certificate, and why it cannot be served although
-// its dates may be good: it was damaged in the store, or is of another host.
-func (i *Issuer) stored(ctx context.Context, host string) (cert state.Certificate, damage, err error) {
-	cert, err = i.store.Certificate(ctx, host)
-	if err != nil {
-		return cert, nil, err
-	}
-	key, chain, damage := parsePEM(cert.PEM)
-	if damage == nil {
-		_, damage = checkPair(host, key, chain)
-	}
-	return cert, damage, nil
-}
-
-func unusable(damage error) string {
-	return "the stored certificate cannot be served: " + clean(damage.Error())
 }
 
 // usable returns the challenge type that can be tried.
