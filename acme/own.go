@@ -3,6 +3,7 @@ package acme
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -51,10 +52,10 @@ type Own struct {
 // by Own.mu.
 type ownPair struct {
 	files OwnPair
-	cert  *ownCert  // what is served; nil as long as nothing could be
-	sign  signature // of the files that cert came from
-	fault error     // why the files as they are now are not used
-	cried time.Time // when it was last said that cert runs out
+	cert  *ownCert          // what is served; nil as long as nothing could be
+	sum   [sha256.Size]byte // of the files that cert came from
+	fault error             // why the files as they are now are not used
+	cried time.Time         // when it was last said that cert runs out
 }
 
 // ownCert is a certificate that was loaded. It never changes.

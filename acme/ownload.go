@@ -3,6 +3,7 @@ package acme
 import (
 	"bytes"
 	"crypto"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -19,32 +20,30 @@ import (
 // certificate without a dNSName. The error has the form "what; remedy". An
 // expired certificate passes: it is served, and said to be expired.
 func CheckOwn(certFile, keyFile string) error {
-	_, err := loadOwn(OwnPair{CertFile: certFile, KeyFile: keyFile})
+	files := OwnPair{CertFile: certFile, KeyFile: keyFile}
+	data, err := files.read()
+	if err == nil {
+		_, err = loadOwn(files, data)
+	}
 	return err
 }
 
-// signature tells one state of a pair of files from another.
-type signature [2]fs.FileInfo
+// ownData is what a pair of files held when it was read.
+type ownData struct{ cert, key []byte }
 
-// sign looks at the files without reading them. Links are followed, so that a
-// link set to another file is seen.
-func (p OwnPair) sign() (s signature, err error) {
-	for i, name := range []string{p.CertFile, p.KeyFile} {
-		if s[i], err = os.Stat(name); err != nil {
-			return s, unreadable(name, err)
-		}
-	}
-	return s, nil
+// digest tells one state of the files from another. Times of modification do
+// not: two writes may have the same.
+func (d ownData) digest() [sha256.Size]byte {
+	cert, key := sha256.Sum256(d.cert), sha256.Sum256(d.key)
+	return sha256.Sum256(append(cert[:], key[:]...))
 }
 
-func (s signature) equal(o signature) bool {
-	for i := range s {
-		if s[i] == nil || o[i] == nil || !os.SameFile(s[i], o[i]) ||
-			!s[i].ModTime().Equal(o[i].ModTime()) || s[i].Size() != o[i].Size() {
-			return false
-		}
+func (p OwnPair) read() (d ownData, err error) {
+	if d.cert, err = readPEM(p.CertFile); err != nil {
+		return d, err
 	}
-	return true
+	d.key, err = readPEM(p.KeyFile)
+	return d, err
 }
 
 // maxPEM bounds what is read of a file that should hold PEM.
@@ -70,21 +69,13 @@ func unreadable(name string, err error) error {
 	return fmt.Errorf("cannot read %s: %w; %s", name, err, remedy)
 }
 
-// loadOwn reads and checks a pair.
-func loadOwn(files OwnPair) (*ownCert, error) {
-	certPEM, err := readPEM(files.CertFile)
+// loadOwn checks a pair and makes it ready to be served.
+func loadOwn(files OwnPair, data ownData) (*ownCert, error) {
+	chain, leaf, err := ownChain(files.CertFile, data.cert)
 	if err != nil {
 		return nil, err
 	}
-	keyPEM, err := readPEM(files.KeyFile)
-	if err != nil {
-		return nil, err
-	}
-	chain, leaf, err := ownChain(files.CertFile, certPEM)
-	if err != nil {
-		return nil, err
-	}
-	key, err := ownKey(files.KeyFile, keyPEM)
+	key, err := ownKey(files.KeyFile, data.key)
 	if err != nil {
 		return nil, err
 	}

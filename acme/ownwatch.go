@@ -72,13 +72,14 @@ func (o *Own) look(deliberate bool) {
 
 // refresh loads the pair if its files have changed since.
 func (p *ownPair) refresh(now time.Time, deliberate bool) (news []state.Event) {
-	sign, err := p.files.sign()
-	if err == nil && p.cert != nil && p.fault == nil && sign.equal(p.sign) {
+	data, err := p.files.read()
+	sum := data.digest()
+	if err == nil && p.cert != nil && p.fault == nil && sum == p.sum {
 		return nil
 	}
 	var next *ownCert
 	if err == nil {
-		next, err = loadOwn(p.files)
+		next, err = loadOwn(p.files, data)
 	}
 	if err == nil {
 		err = p.cert.worse(next, now, deliberate)
@@ -91,11 +92,11 @@ func (p *ownPair) refresh(now time.Time, deliberate bool) (news []state.Event) {
 		}
 		return []state.Event{p.refused()}
 	}
-	// A touch, or a file put back as it was.
+	// The files were put back as they were, or written anew with the same.
 	same := p.cert != nil && bytes.Equal(p.cert.cert.Certificate[0], next.cert.Certificate[0]) && len(p.cert.cert.Certificate) == len(next.cert.Certificate)
 	mended := p.fault != nil
 	first := p.cert == nil
-	p.sign, p.fault = sign, nil
+	p.sum, p.fault = sum, nil
 	if same && !mended {
 		return nil
 	}
