@@ -216,3 +216,26 @@ func TestSixDaysWithTrouble(t *testing.T) {
 		}
 	})
 }
+
+// Jobs from before issuers were kept are asked about at the first CA, and keep
+// it once it has answered.
+func TestJobsOfOlderVersion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, host)
+		r.start()
+		r.request(host)
+		after(time.Minute)
+		r.stop()
+		job := r.store.job(host)
+		job.CA, job.AskAt = "", time.Time{}
+		r.store.jobs[host] = job
+		at := time.Now().Add(20 * day)
+		r.ca.renewalInfo = always(at, at.Add(time.Hour))
+		r.start()
+		defer r.stop()
+		after(10 * time.Second)
+		if job := r.store.job(host); job.CA != caURL+"/directory" || job.Due.Before(at) || job.Due.After(at.Add(time.Hour)) {
+			t.Errorf("job %+v", job)
+		}
+	})
+}
