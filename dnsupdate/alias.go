@@ -102,6 +102,8 @@ func (u *Updater) follow(ctx context.Context, target state.Target) (*route, erro
 		switch {
 		case slices.Contains(r.via, next):
 			return nil, &advised{fmt.Errorf("%s, which goes round in a circle", r.chain()), "correct the CNAMEs: the last must lead to a name that is none"}
+		case !plain(next):
+			return nil, &advised{fmt.Errorf("%s, and no record is written at such a name", r.chain()), "make the CNAME lead to a name of letters, digits, hyphens and underscores"}
 		case len(r.via) > maxAliases:
 			return nil, &advised{fmt.Errorf("%s: these are more than %d CNAMEs, and resolvers give up", r.chain(), maxAliases), "make the first CNAME lead to the last name directly"}
 		}
@@ -204,6 +206,15 @@ func reachable(views []state.ServerTXT) []state.ServerTXT {
 		return views
 	}
 	return slices.DeleteFunc(views, func(v state.ServerTXT) bool { return resolver.NoRoute(v.Err) })
+}
+
+// plain reports whether a name is of letters, digits, hyphens and underscores.
+// Whoever points a CNAME at "*" would have one record answer for many names; and
+// a dot within a label is one between labels to some APIs.
+func plain(name string) bool {
+	return !strings.ContainsFunc(name, func(c rune) bool {
+		return (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' && c != '.'
+	})
 }
 
 // chain tells the way: "_mta-sts.a.example is a CNAME to b.example, that one to

@@ -84,13 +84,16 @@ func TestAliasErrors(t *testing.T) {
 	s, b := delegating(t)
 	s.AddRecord(t,
 		cname("a."+zone, "b."+zone), cname("b."+zone, "a."+zone),
-		cname("gone."+zone, "_mta-sts.nowhere.invalid"))
+		cname("gone."+zone, "_mta-sts.nowhere.invalid"),
+		cname("star."+zone, "*."+zone), cname("dot."+zone, `_mta-sts\.victim.`+zone))
 	for i := range 9 {
 		s.AddRecord(t, cname(fmt.Sprintf("l%d.%s", i, zone), fmt.Sprintf("l%d.%s", i+1, zone)))
 	}
 	for name, want := range map[string][]string{
 		"a":    {"a.example.test is a CNAME to b.example.test, that one to a.example.test", "circle"},
 		"l0":   {"l0.example.test is a CNAME to l1", "more than 8"},
+		"star": {"star.example.test is a CNAME to *.example.test", "no record is written at such a name"},
+		"dot":  {`dot.example.test is a CNAME to _mta-sts\.victim.example.test`, "no record is written at such a name"},
 		"gone": {"gone.example.test is a CNAME to _mta-sts.nowhere.invalid", "find the zone"},
 	} {
 		err := b.Push(t.Context(), at(name+"."+zone), first)
@@ -231,6 +234,30 @@ func TestAliasAfterRestart(t *testing.T) {
 	s.RemoveRecord(t, `shared.`+zone+`. 60 IN TXT "`+first+`"`)
 	if err := b.Push(t.Context(), c, second); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestAliasUnseen shows that the record of another domain is not overwritten
+// where the provider holds it and the name servers do not show it.
+func TestAliasUnseen(t *testing.T) {
+	m := desecModel()
+	b := startModel(t, m)
+	b.alias(t, "c", "shared."+zone)
+	m.mu.Lock()
+	m.staged = true
+	m.add("shared", "TXT", `"`+first+`"`, 3600)
+	m.mu.Unlock()
+	again := open(t, dnsupdate.Config{
+		Accounts: map[string]dnsupdate.Account{account: m.account}, Resolver: b.resolver, Transport: b.transport,
+		Announced: func(context.Context, string) []string { return []string{"a." + customer} },
+	})
+	if err := again.Push(t.Context(), target("c"), second); err == nil || !strings.Contains(err.Error(), "that of the domain a.customer.test") {
+		t.Errorf("push: %v", err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if got := m.at("shared", "TXT"); len(got) != 1 || got[0].value != `"`+first+`"` {
+		t.Errorf("there stands %v", got)
 	}
 }
 

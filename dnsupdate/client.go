@@ -47,6 +47,15 @@ type edit struct {
 
 func (e edit) empty() bool { return len(e.drop) == 0 && e.add == "" }
 
+// dropped are the texts of what goes.
+func (e edit) dropped() []string {
+	var all []string
+	for _, r := range e.drop {
+		all = append(all, r.text)
+	}
+	return all
+}
+
 // environment is what providers are opened with.
 type environment struct {
 	transport http.RoundTripper

@@ -253,7 +253,7 @@ func (u *Updater) changeWith(ctx context.Context, a *account, target state.Targe
 		return err
 	}
 	err = a.secrets.error(within(ctx, u.cfg.Timeout, unlock, func(ctx context.Context) error {
-		return u.apply(ctx, a.client, target.Account, site{zone: r.zone, name: r.name, ttl: ttl}, want)
+		return u.apply(ctx, a.client, target.Account, r, ttl, want)
 	}))
 	if err == nil {
 		return nil
@@ -269,7 +269,8 @@ func (u *Updater) changeWith(ctx context.Context, a *account, target state.Targe
 }
 
 // apply reads, compares and writes.
-func (u *Updater) apply(ctx context.Context, c client, account string, at site, want string) error {
+func (u *Updater) apply(ctx context.Context, c client, account string, r *route, ttl time.Duration, want string) error {
+	at := site{zone: r.zone, name: r.name, ttl: ttl}
 	have, err := c.read(ctx, at)
 	if err != nil {
 		return err
@@ -277,6 +278,10 @@ func (u *Updater) apply(ctx context.Context, c client, account string, at site, 
 	e := plan(have, want)
 	if e.empty() {
 		return nil
+	}
+	// The name servers may have been silent, or behind the provider.
+	if err := u.mayUse(ctx, r, e.dropped()); err != nil {
+		return err
 	}
 	if len(e.keep) > 0 && e.keep[0].ttl > 0 {
 		at.ttl = e.keep[0].ttl // RFC 2181 §5.2: the records of one set share their TTL
