@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,6 +24,9 @@ const (
 	hetznerMinTTL = time.Minute
 	// Hetzner allows 3,600 requests an hour for a project over everything.
 	hetznerEach, hetznerBurst = 1500 * time.Millisecond, 100
+	// hetznerPenalty is the pause if they are used up: one comes back a second,
+	// and the project has other programs too.
+	hetznerPenalty = 5 * time.Minute
 )
 
 // hetzner changes records over the API of Hetzner Console through Hetzner's own
@@ -31,6 +35,7 @@ type hetzner struct {
 	zones   *hcloud.ZoneClient
 	actions *hcloud.ActionClient
 	limiter *rate.Limiter
+	pauser
 }
 
 func openHetzner(settings map[string]string, env environment) (client, error) {
@@ -44,13 +49,19 @@ func openHetzner(settings map[string]string, env environment) (client, error) {
 		hcloud.WithHTTPClient(&http.Client{Transport: env.transport, Timeout: apiTimeout, CheckRedirect: noRedirect}),
 		hcloud.WithRetryOpts(hcloud.RetryOpts{MaxRetries: 2}),
 	)
-	return &hetzner{zones: &c.Zone, actions: &c.Action, limiter: rate.NewLimiter(rate.Every(hetznerEach), hetznerBurst)}, nil
+	return &hetzner{
+		zones: &c.Zone, actions: &c.Action, limiter: rate.NewLimiter(rate.Every(hetznerEach), hetznerBurst),
+		pauser: pauser{provider: "Hetzner", otherwise: hetznerPenalty, now: env.now},
+	}, nil
 }
 
 func (c *hetzner) pacing() *rate.Limiter { return c.limiter }
 
 // sets returns every record set at the name.
 func (c *hetzner) sets(ctx context.Context, at site) (txt, cname *hcloud.ZoneRRSet, err error) {
+	if err := c.paused(); err != nil {
+		return nil, nil, err
+	}
 	if err := pace(ctx, c.limiter); err != nil {
 		return nil, nil, err
 	}
@@ -97,15 +108,15 @@ func (c *hetzner) write(ctx context.Context, at site, e edit) error {
 	if err != nil {
 		return err
 	}
-	comments := make(map[string]string)
-	if set != nil {
-		for _, r := range set.Records {
-			comments[r.Value] = r.Comment
-		}
-	}
+	// What somebody else has added since it was read stays, and so do comments.
 	var after []hcloud.ZoneRRSetRecord
-	for _, v := range e.after() {
-		after = append(after, hcloud.ZoneRRSetRecord{Value: v, Comment: comments[v]})
+	if set != nil {
+		after = slices.DeleteFunc(slices.Clone(set.Records), func(r hcloud.ZoneRRSetRecord) bool {
+			return slices.ContainsFunc(e.drop, func(d record) bool { return d.raw == r.Value })
+		})
+	}
+	if e.add != "" {
+		after = append(after, hcloud.ZoneRRSetRecord{Value: quoted(e.add)})
 	}
 	if err := pace(ctx, c.limiter); err != nil {
 		return err
@@ -149,6 +160,8 @@ func (c *hetzner) explain(at site, err error) error {
 		return errors.New("the Hetzner API does not accept the api_token; it must be of Hetzner Console (not of the old DNS Console), and not deleted")
 	case hcloud.IsError(err, hcloud.ErrorCodeForbidden, hcloud.ErrorCodeTokenReadonly):
 		return noZone("Hetzner does not let the token do this; make one with Read & Write (%v)", err)
+	case hcloud.IsError(err, hcloud.ErrorCodeRateLimitExceeded):
+		return c.pause("")
 	case hcloud.IsError(err, hcloud.ErrorCodeProtected):
 		return fmt.Errorf("the record set at %s is protected at Hetzner; lift the protection (%w)", trimDot(at.name), err)
 	}

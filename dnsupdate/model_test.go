@@ -32,6 +32,7 @@ type model struct {
 	writes   int
 	requests int
 	fail     func(req *http.Request) (status int, header, body string) // status 0: no failure
+	first    func(req *http.Request)                                   // called before each request is looked at, not under the lock
 }
 
 type modelRecord struct {
@@ -57,6 +58,12 @@ func (r redirect) RoundTrip(req *http.Request) (*http.Response, error) {
 func startModel(t testing.TB, m *model) *backend {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		m.mu.Lock()
+		f := m.first
+		m.mu.Unlock()
+		if f != nil {
+			f(req)
+		}
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		m.requests++
@@ -134,6 +141,13 @@ func (m *model) failing(f func(*http.Request) (status int, header, body string))
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.fail = f
+}
+
+// before has f called before each request from now on.
+func (m *model) before(f func(*http.Request)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.first = f
 }
 
 // asked is how many requests came.

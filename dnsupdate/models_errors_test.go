@@ -5,8 +5,11 @@ import (
 	"maps"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/stshost/stshost/dnsupdate"
 	"github.com/stshost/stshost/internal/state"
@@ -114,4 +117,77 @@ func TestOVHRefresh(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.confirmed(t, target("x"), first)
+}
+
+// TestOVHRefreshOfAnother shows that a change which OVH did not publish is known
+// to wait, though the zone was published for another name meanwhile.
+func TestOVHRefreshOfAnother(t *testing.T) {
+	m := ovhModel()
+	b := startModel(t, m)
+	if err := b.Push(t.Context(), target("x"), first); err != nil {
+		t.Fatal(err)
+	}
+	meanwhile := sync.OnceFunc(func() {
+		if err := b.Push(t.Context(), target("y"), first); err != nil {
+			t.Error(err)
+		}
+		m.failing(func(req *http.Request) (int, string, string) {
+			if strings.HasSuffix(req.URL.Path, "/refresh") {
+				return 500, "", "{}"
+			}
+			return 0, "", ""
+		})
+	})
+	m.before(func(req *http.Request) {
+		if req.Method == http.MethodPut {
+			meanwhile()
+		}
+	})
+	if err := b.Push(t.Context(), target("x"), second); err == nil || !strings.Contains(err.Error(), "publish the zone") {
+		t.Fatalf("error %v", err)
+	}
+	m.failing(nil)
+	if err := b.Push(t.Context(), target("x"), second); err != nil {
+		t.Fatal(err)
+	}
+	b.confirmed(t, target("x"), second)
+}
+
+// TestHetznerPause shows that a project whose requests are used up is left alone
+// for a while.
+func TestHetznerPause(t *testing.T) {
+	m := hetznerModel()
+	b := startModel(t, m)
+	m.failing(func(*http.Request) (int, string, string) {
+		return 429, "Content-Type: application/json", `{"error":{"code":"rate_limit_exceeded","message":"limit of 3600 requests per hour reached"}}`
+	})
+	var paused *dnsupdate.RateLimitError
+	if err := b.Push(t.Context(), target("x"), first); !errors.As(err, &paused) {
+		t.Fatalf("error %v", err)
+	}
+	m.failing(nil)
+	before := m.asked()
+	if err := b.Push(t.Context(), target("x"), first); !errors.As(err, &paused) || m.asked() != before {
+		t.Errorf("in the pause: %v, after %d requests", err, m.asked()-before)
+	}
+}
+
+// TestHetznerForeignMeanwhile shows that a record which somebody else adds between
+// our look and our change stays.
+func TestHetznerForeignMeanwhile(t *testing.T) {
+	m := hetznerModel()
+	b := startModel(t, m)
+	b.add(t, "x", `"`+stale+`"`)
+	looks := 0
+	m.before(func(req *http.Request) {
+		if looks++; looks == 2 {
+			b.add(t, "x", `"just \"now\"" "made"`)
+		}
+	})
+	if err := b.Push(t.Context(), target("x"), first); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{`"just \"now\"" "made"`, `"` + first + `"`}, b.show(t, "x")); diff != "" {
+		t.Error(diff)
+	}
 }

@@ -44,8 +44,9 @@ type ovh struct {
 	key, secret, consumer string
 
 	mu        sync.Mutex
-	ahead     *time.Duration  // how far our clock is ahead of OVH's; nil until asked
-	published map[string]bool // zones without changes that wait
+	ahead     *time.Duration // how far our clock is ahead of OVH's; nil until asked
+	changed   map[string]int // changes sent, by zone
+	published map[string]int // how many of them had ended before the zone's last refresh began
 }
 
 func openOVH(settings map[string]string, env environment) (client, error) {
@@ -60,7 +61,8 @@ func openOVH(settings map[string]string, env environment) (client, error) {
 	c := &ovh{
 		api: newJSONAPI(env, "OVH", base, 250*time.Millisecond, 20),
 		key: strings.TrimSpace(settings["application_key"]), secret: strings.TrimSpace(settings["application_secret"]),
-		consumer: strings.TrimSpace(settings["consumer_key"]), published: make(map[string]bool),
+		consumer: strings.TrimSpace(settings["consumer_key"]),
+		changed:  make(map[string]int), published: make(map[string]int),
 	}
 	c.api.sign = c.sign
 	return c, nil
@@ -95,9 +97,10 @@ type ovhRecord struct {
 
 func (c *ovh) read(ctx context.Context, at site) ([]record, error) {
 	c.mu.Lock()
-	published := c.published[at.zone]
+	n, known := c.published[at.zone]
+	waiting := !known || n != c.changed[at.zone]
 	c.mu.Unlock()
-	if !published {
+	if waiting {
 		// A change of an earlier time may wait, of this process or of one that
 		// was killed: the records would seem right, and nobody see them.
 		if err := c.refresh(ctx, at); err != nil {
@@ -128,9 +131,6 @@ func (c *ovh) read(ctx context.Context, at site) ([]record, error) {
 }
 
 func (c *ovh) write(ctx context.Context, at site, e edit) error {
-	c.mu.Lock()
-	c.published[at.zone] = false
-	c.mu.Unlock()
 	for _, ch := range e.changes() {
 		r := ovhRecord{SubDomain: relative(at, ""), Target: quoted(ch.text), TTL: int(max(at.ttl, ovhMinTTL) / time.Second)}
 		var err error
@@ -143,6 +143,9 @@ func (c *ovh) write(ctx context.Context, at site, e edit) error {
 			r.FieldType = "TXT"
 			err = c.call(ctx, http.MethodPost, at, "/record", r, nil)
 		}
+		c.mu.Lock()
+		c.changed[at.zone]++ // after an error, too: what became of it is not known
+		c.mu.Unlock()
 		if err != nil {
 			return err
 		}
@@ -152,12 +155,15 @@ func (c *ovh) write(ctx context.Context, at site, e edit) error {
 
 // refresh has OVH publish the zone's changes.
 func (c *ovh) refresh(ctx context.Context, at site) error {
+	c.mu.Lock()
+	n := c.changed[at.zone] // another name's may come while this is under way, and not be in it
+	c.mu.Unlock()
 	if err := c.call(ctx, http.MethodPost, at, "/refresh", nil, nil); err != nil {
 		return fmt.Errorf("publish the zone: %w", err)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.published[at.zone] = true
+	c.published[at.zone] = max(n, c.published[at.zone])
 	return nil
 }
 
