@@ -67,6 +67,9 @@ func (s *service) allWanted(passed map[string]net.Listener, l config.Listen) err
 			return fmt.Errorf("the service manager passed the socket %s (%s), and %s in [listen] is off; take the socket out or set %s", name, at, name, name)
 		case name != "admin" && at.Network() != "tcp":
 			return fmt.Errorf("the service manager passed the socket %s as %s (%s); it has to be TCP: set ListenStream= to a port", name, at.Network(), at)
+		case name == "admin" && !private(at):
+			return fmt.Errorf("the service manager passed the socket admin as %s, which other machines reach, and whoever reaches it controls stshost: "+
+				"set ListenStream= to a path or to an address such as 127.0.0.1:8461", at)
 		}
 	}
 	if ln := passed["admin"]; ln != nil && listenAddress(ln.Addr()) != l.Admin {
@@ -74,6 +77,13 @@ func (s *service) allWanted(passed map[string]net.Listener, l config.Listen) err
 			"socket", listenAddress(ln.Addr()), "config", l.Admin, "remedy", "set [listen] admin to the address of the socket")
 	}
 	return nil
+}
+
+// private reports whether only this machine reaches an address, as the config
+// demands it of [listen] admin.
+func private(a net.Addr) bool {
+	tcp, ok := a.(*net.TCPAddr)
+	return !ok || tcp.IP.IsLoopback()
 }
 
 // listenAddress writes an address as [listen] admin has it.

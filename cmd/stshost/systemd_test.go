@@ -205,6 +205,9 @@ func TestSocketsThatDoNotFit(t *testing.T) {
 		{"not TCP", "https", "it has to be TCP", func(w *world) []*os.File {
 			return []*os.File{w.socket("unix", filepath.Join(w.dir, "x.sock"))}
 		}},
+		{"admin for everybody", "admin", "which other machines reach", func(w *world) []*os.File {
+			return []*os.File{w.socket("tcp", ":0")}
+		}},
 		{"not a socket", "https", "no listening socket", func(w *world) []*os.File {
 			f, err := os.Create(filepath.Join(w.dir, "x"))
 			if err != nil {
