@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -49,8 +50,15 @@ func Explain(d DomainStatus) Explanation {
 		e.Remedy = d.Remedy
 	}
 	if !d.InConfig {
-		e.Summary = fmt.Sprintf("%s is no longer in the configuration. Its policy goes on being served and its certificate renewed, "+
-			"because senders may hold it for as long as its max_age; nothing else is looked after any more.", d.Domain)
+		kept := " and its certificate renewed"
+		switch {
+		case d.CertificateExternal:
+			kept = " to the reverse proxy, which has its certificate"
+		case d.CertificateOwn != "":
+			kept = " with a certificate of your own, which nobody renews but you"
+		}
+		e.Summary = fmt.Sprintf("%s is no longer in the configuration. Its policy goes on being served%s, "+
+			"because senders may hold it for as long as its max_age; nothing else is looked after any more.", d.Domain, kept)
 		e.Blocking, e.Remedy = "", ""
 	}
 	return e
@@ -74,6 +82,13 @@ func explainStep(d DomainStatus) Explanation {
 			Remedy:   fmt.Sprintf("make an A or AAAA record for %s with this server's address, or a CNAME to a name that has it; `stshost records %s` shows it", host, d.Domain),
 		}
 	case state.WaitingCertificate:
+		if d.CertificateOwn != "" {
+			return Explanation{
+				Summary:  fmt.Sprintf("The certificate of %s is your own, and senders would refuse it; no CA is asked for another.", host),
+				Blocking: cmp.Or(d.CertificateProblem, "it is looked at again in a moment"),
+				Remedy:   state.OwnRemedy,
+			}
+		}
 		e := Explanation{
 			Summary:  fmt.Sprintf("The policy host %s leads here, and the CA has not issued its certificate yet.", host),
 			Blocking: "the order for the certificate is under way",

@@ -45,7 +45,16 @@ func TestExplain(t *testing.T) {
 		{"none, adopted", func(d *server.DomainStatus) {
 			d.Step, d.Mode, d.ModeSource = state.Confirmed, "none", "adopted"
 		}, "has left MTA-STS", "", `mode = "testing"`},
-		{"orphan", func(d *server.DomainStatus) { d.Step, d.InConfig = state.Confirmed, false }, "no longer in the configuration", "", ""},
+		{"own certificate expired", func(d *server.DomainStatus) {
+			d.Step, d.CertificateOwn, d.CertificateProblem = state.WaitingCertificate, "/own.pem", "it expired yesterday"
+		}, "is your own, and senders would refuse it", "it expired yesterday", "write a renewed certificate"},
+		{"orphan with an own certificate", func(d *server.DomainStatus) {
+			d.Step, d.InConfig, d.CertificateOwn = state.Confirmed, false, "/own.pem"
+		}, "which nobody renews but you", "", ""},
+		{"orphan behind a proxy", func(d *server.DomainStatus) {
+			d.Step, d.InConfig, d.CertificateExternal = state.Confirmed, false, true
+		}, "to the reverse proxy, which has its certificate,", "", ""},
+		{"orphan", func(d *server.DomainStatus) { d.Step, d.InConfig = state.Confirmed, false }, "no longer in the configuration. Its policy goes on being served and its certificate renewed", "", ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			d := base
