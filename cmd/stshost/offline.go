@@ -27,9 +27,9 @@ func newOffline(ctx context.Context, cfg *config.Config) (_ *offline, err error)
 	o := &offline{}
 	rows := make(map[string]state.Domain)
 	bodies := make(map[string][]byte)
-	o.facts = facts{cfg: cfg, body: func(d string) []byte { return bodies[d] }}
+	o.facts = facts{cfg: cfg, proxy: cfg.Listen.ProxyTLS(), body: func(d string) []byte { return bodies[d] }}
 	o.facts.cert = func(_ context.Context, host string) (state.CertStatus, error) {
-		return state.CertStatus{Host: host, External: cfg.Listen.ProxyTLS()}, nil
+		return state.CertStatus{Host: host, External: o.facts.proxy}, nil
 	}
 	o.store, err = store.OpenReadOnly(ctx, cfg.Store.Path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -88,7 +88,7 @@ func (o *offline) read(ctx context.Context, rows map[string]state.Domain, bodies
 	if err != nil {
 		return err
 	}
-	if !o.facts.cfg.Listen.ProxyTLS() {
+	if !o.facts.proxy {
 		o.facts.cert = issuer.Status
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -231,4 +232,25 @@ func lineOf(text []byte, part string) string {
 		}
 	}
 	return ": nowhere"
+}
+
+// What is read at the start only is said to need a restart, and nothing is told
+// of it as if it were in force.
+func TestReloadNeedsRestart(t *testing.T) {
+	w := newWorld(t, example)
+	w.start()
+	before := w.confirmed(example)
+	https, http, listen := w.https, w.http, w.listen
+	w.https, w.http, w.listen = "", "", `proxied = "127.0.0.1:`+w.port()+`"`
+	w.writeConfig()
+	w.https, w.http, w.listen = https, http, listen
+	res, err := w.client().Reload(t.Context())
+	if err != nil || !slices.Contains(res.Restart, "listen") {
+		t.Fatalf("%+v, %v", res, err)
+	}
+	w.says([]string{"records", example}, "leads senders and the CA to this server")
+	if d, err := w.client().Domain(t.Context(), example); err != nil || d.CertificateExternal || !d.CertificateNotAfter.Equal(before.CertificateNotAfter) {
+		t.Errorf("status %+v, %v", d, err)
+	}
+	w.sees(before)
 }

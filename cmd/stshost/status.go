@@ -17,9 +17,12 @@ import (
 // facts is what statuses are made of: from a running service, or from the
 // store and the config when none runs.
 type facts struct {
-	cfg  *config.Config
-	cert func(ctx context.Context, host string) (state.CertStatus, error)
-	body func(domain string) []byte
+	cfg *config.Config
+	// proxy says that a reverse proxy has the certificates. A running service
+	// knows that from its start, whatever the config says by now.
+	proxy bool
+	cert  func(ctx context.Context, host string) (state.CertStatus, error)
+	body  func(domain string) []byte
 	// place is where the record of a domain stands, as last seen: a CNAME at
 	// its name leads there. nil: nobody has looked.
 	place func(state.Target) string
@@ -86,7 +89,7 @@ func (f facts) records(s reconcile.Snapshot) []server.DNSRecord {
 	ttl := int64(r.TTL.Seconds())
 	host := mtasts.PolicyHost(s.State.Name)
 	leads := "leads senders and the CA to this server"
-	if f.cfg.Listen.ProxyTLS() {
+	if f.proxy {
 		leads = "leads senders to the reverse proxy in front of this server, which has the certificate"
 	}
 	var all []server.DNSRecord
