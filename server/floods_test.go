@@ -63,13 +63,11 @@ func TestHeadersHaveALimit(t *testing.T) {
 	if res := raw(t, w.http, big); res.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
 		t.Errorf("port 80: %s", res.Status)
 	}
-	// A bound on what h2 clients may send before they are thrown out.
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	// In h2, too, headers that never end have one. It is not the clock's.
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	for _, attack := range []func(context.Context, flood.Target) error{flood.ContinuationFlood, flood.RapidReset} {
-		if err := attack(ctx, target); err == nil || ctx.Err() != nil {
-			t.Errorf("h2: %v", err)
-		}
+	if err := flood.ContinuationFlood(ctx, target); err == nil || ctx.Err() != nil {
+		t.Errorf("h2: %v", err)
 	}
 }
 
