@@ -63,7 +63,8 @@ func elements(h http.Header, key string) []string {
 }
 
 // splitQuoted splits at sep outside of quoted strings (RFC 9110 §5.6.4), and
-// trims white space.
+// trims white space. A quote that nobody closes is none: a client could open it
+// to swallow what a proxy appends to its line.
 func splitQuoted(s string, sep byte) []string {
 	var parts []string
 	quoted, from := false, 0
@@ -77,6 +78,13 @@ func splitQuoted(s string, sep byte) []string {
 			parts = append(parts, strings.TrimSpace(s[from:i]))
 			from = i + 1
 		}
+	}
+	if quoted {
+		parts = nil
+		for part := range strings.SplitSeq(s, string(sep)) {
+			parts = append(parts, strings.TrimSpace(part))
+		}
+		return parts
 	}
 	return append(parts, strings.TrimSpace(s[from:]))
 }

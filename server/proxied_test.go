@@ -47,6 +47,8 @@ func TestBehindProxy(t *testing.T) {
 		{name: "no scheme in the last hop", header: []string{"Forwarded", "for=192.0.2.1;proto=https, for=192.0.2.2"}, status: 400, body: "X-Forwarded-Proto"},
 		{name: "plain HTTP", header: []string{"X-Forwarded-Proto", "http"}, status: 403, body: "HTTPS only"},
 		{name: "plain HTTP on one hop", header: []string{"X-Forwarded-Proto", "http, https"}, status: 403, body: "HTTPS only"},
+		{name: "plain HTTP behind a quote that the client opened", header: []string{"Forwarded", `proto=https;for=", for=192.0.2.1;proto=http`}, status: 403, body: "HTTPS only"},
+		{name: "the same, with quotes of the proxy's", header: []string{"Forwarded", `proto=https;for=", for="[2001:db8::1]";proto=http`}, status: 403, body: "HTTPS only"},
 		{name: "two headers that differ", header: append(https, "Forwarded", "proto=http"), status: 403, body: "HTTPS only"},
 		{name: "ask for a host of ours", path: "/ask?domain=mta-sts.new.example", host: "127.0.0.1:8460", status: 200},
 		{name: "ask for a stranger", path: "/ask?domain=www.example", host: "127.0.0.1:8460", status: 404},
