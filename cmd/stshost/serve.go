@@ -69,7 +69,7 @@ func newLogger(w io.Writer, format, level string) (*slog.Logger, error) {
 		return nil, fmt.Errorf("--log-level %q is none of debug, info, warn, error", level)
 	}
 	opts.Level = lv
-	if toJournal(w) { // which has the time
+	if format == "text" && toJournal(w) { // which has the time; of JSON a program may want it
 		opts.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
 			if len(groups) == 0 && a.Key == slog.TimeKey {
 				return slog.Attr{}

@@ -253,7 +253,14 @@ func TestSystemdSocketActivate(t *testing.T) {
 
 // The journal stamps each line itself.
 func TestLogForTheJournal(t *testing.T) {
-	for _, journal := range []bool{true, false} {
+	for _, tc := range []struct {
+		journal      bool
+		format, want string
+	}{
+		{true, "text", "level=INFO msg=serving time_is=kept\n"},
+		{false, "text", "time=20"},
+		{true, "json", `{"time":"20`},
+	} {
 		r, w, err := os.Pipe()
 		if err != nil {
 			t.Fatal(err)
@@ -265,11 +272,11 @@ func TestLogForTheJournal(t *testing.T) {
 		}
 		st := info.Sys().(*syscall.Stat_t)
 		stream := fmt.Sprintf("%d:%d", st.Dev, st.Ino)
-		if !journal {
+		if !tc.journal {
 			stream += "1" // somebody else's: stderr was sent elsewhere
 		}
 		t.Setenv("JOURNAL_STREAM", stream)
-		log, err := newLogger(w, "text", "info")
+		log, err := newLogger(w, tc.format, "info")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -279,8 +286,8 @@ func TestLogForTheJournal(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if line := string(b); strings.HasPrefix(line, "time=") == journal || !strings.Contains(line, "msg=serving time_is=kept") {
-			t.Errorf("journal %v: %q", journal, line)
+		if line := string(b); !strings.HasPrefix(line, tc.want) {
+			t.Errorf("%+v: %q", tc, line)
 		}
 	}
 }
