@@ -15,7 +15,7 @@ const (
 	// 100,000 takes a quarter of a second.
 	countFor = 30 * time.Second
 	// askedOneByOne is how many hosts that do not seem to have a valid
-	// certificate are asked after one by one: some have one of the operator's.
+	// certificate are asked after one by one: what is stored may be damaged.
 	askedOneByOne = 1000
 )
 
@@ -75,18 +75,34 @@ func (f *certFigures) count(ctx context.Context, now time.Time) (certTally, erro
 		}
 	}
 	known := f.s.certs.Hosts()
-	valid := make(map[string]struct{}, len(known))
+	counted := make(map[string]struct{}, len(known))
+	for host := range known {
+		if !f.s.own.Covers(host) {
+			continue
+		}
+		// It is served in place of one that the store may still have.
+		status, err := f.s.issuer.Status(ctx, host)
+		if err != nil {
+			return t, err
+		}
+		counted[host] = struct{}{}
+		t.add(validity{status.NotBefore, status.NotAfter}, now)
+		if domain, ok := strings.CutPrefix(host, mtasts.PolicyHost("")); ok && status.Problem != "" {
+			t.troubled[domain] = struct{}{}
+		}
+	}
 	doubtful := make(map[string]validity)
 	err = f.s.store.Validities(ctx, func(host string, notBefore, notAfter time.Time) {
-		if _, ok := known[host]; !ok {
-			return // of a host that left
+		_, ours := known[host]
+		if _, done := counted[host]; done || !ours {
+			return // of a host that left, or has one of the operator's
 		}
 		v := validity{notBefore, notAfter}
 		if v.status(now) != "valid" {
 			doubtful[host] = v
 			return
 		}
-		valid[host] = struct{}{}
+		counted[host] = struct{}{}
 		t.add(v, now)
 	})
 	if err != nil {
@@ -94,7 +110,7 @@ func (f *certFigures) count(ctx context.Context, now time.Time) (certTally, erro
 	}
 	asked := 0
 	for host := range known {
-		if _, ok := valid[host]; ok {
+		if _, ok := counted[host]; ok {
 			continue
 		}
 		v := doubtful[host]

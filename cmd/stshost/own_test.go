@@ -227,3 +227,27 @@ func TestOwnCertificateFaulty(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// The figures are those of the certificate that is served, though the store has
+// another one still.
+func TestOwnCertificateInFigures(t *testing.T) {
+	w := newWorld(t, example)
+	s := w.start()
+	w.confirmed(example)
+	before := w.certificate("mta-sts." + example)
+	until := time.Now().Add(2 * time.Hour).Truncate(time.Second)
+	w.bringCertificate(until, "*."+example)
+	s.reload()
+	w.awaitCertificate("mta-sts."+example, before)
+	w.ahead.Add(int64(3 * time.Hour))
+	for name, want := range map[string]float64{
+		`stshost_certificates{status="valid"}`:                  0,
+		`stshost_certificates{status="expired"}`:                1,
+		`stshost_certificate_earliest_expiry_timestamp_seconds`: float64(until.Unix()),
+		`stshost_domains_failing`:                               1,
+	} {
+		if got := w.metric(name); got != want {
+			t.Errorf("%s is %v, want %v", name, got, want)
+		}
+	}
+}
