@@ -3,6 +3,7 @@ package acme
 import (
 	"bytes"
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -93,7 +94,7 @@ func (p *ownPair) refresh(now time.Time, deliberate bool) (news []state.Event) {
 		return []state.Event{p.refused()}
 	}
 	// The files were put back as they were, or written anew with the same.
-	same := p.cert != nil && bytes.Equal(p.cert.cert.Certificate[0], next.cert.Certificate[0]) && len(p.cert.cert.Certificate) == len(next.cert.Certificate)
+	same := p.cert != nil && slices.EqualFunc(p.cert.cert.Certificate, next.cert.Certificate, bytes.Equal)
 	mended := p.fault != nil
 	first := p.cert == nil
 	p.sum, p.fault = sum, nil
