@@ -28,20 +28,16 @@ func (i *Issuer) after(ctx context.Context, ca *authority, job state.CertJob, ou
 		reason := "the CA asks to wait: " + out.problem
 		job.Due = ca.pause.unusable(job.LastAttempt, now, out.retryAt, reason)
 		ca.savePause(ctx, job.Due, reason)
-		job = i.elsewhere(ca, job, now, false)
+		job = i.elsewhere(ca, lost(job, out, now), now, out.ordered)
 	case budget:
 		job.Problem = before
-		// If it came here as one that needs no budget, it does need it: the CA
-		// does not take it for the renewal that it suggested.
-		job.WindowStart, job.WindowEnd = time.Time{}, time.Time{}
+		if exempt(job, ca) { // the CA does not take it for the renewal that it suggested
+			job.WindowStart, job.WindowEnd = time.Time{}, time.Time{}
+		}
 		ca.spent.extend(later(out.retryAt, now.Add(time.Second)), out.problem)
 	case unavailable:
 		job.Due = ca.pause.unusable(job.LastAttempt, now, time.Time{}, out.problem)
-		if out.ordered { // each try costs an order
-			job.Attempts++
-			job.Due = later(job.Due, now.Add(patience(job, now)))
-		}
-		job = i.elsewhere(ca, job, now, out.ordered)
+		job = i.elsewhere(ca, lost(job, out, now), now, out.ordered)
 	case storeBroken:
 		job.Due = now.Add(storeWait)
 		i.stalled.extend(job.Due, out.problem)
@@ -50,6 +46,16 @@ func (i *Issuer) after(ctx context.Context, ca *authority, job state.CertJob, ou
 		if out.ordered {
 			job = i.cutOff(job)
 		}
+	}
+	return job
+}
+
+// lost counts an attempt that a CA's own trouble ended with its order open as
+// one of the host's: each try costs an order, whoever is to blame.
+func lost(job state.CertJob, out outcome, now time.Time) state.CertJob {
+	if out.ordered {
+		job.Attempts++
+		job.Due = later(job.Due, now.Add(patience(job, now)))
 	}
 	return job
 }

@@ -91,10 +91,11 @@ func (i *Issuer) begins(ca *authority, now time.Time) {
 	})
 }
 
-// works notes that the CA does what CAs do.
+// works notes that the CA does what CAs do. Attempts that were under way when
+// it limited us may yet end well: that is no sign that it can be used again.
 func (i *Issuer) works(ca *authority) {
 	ca.pause.over()
-	if ca != i.cas[0] {
+	if _, _, held := ca.pause.get(i.now()); held || ca != i.cas[0] {
 		return
 	}
 	i.usingMu.Lock()

@@ -232,3 +232,61 @@ func TestFallbackForbidden(t *testing.T) {
 		}
 	})
 }
+
+// Orders that were open when the first CA limited us may end well. That is no
+// sign that it takes new ones.
+func TestFallbackWhileOrdersEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, host, other)
+		second := r.second()
+		events := &eventLog{}
+		r.cfg.Event = events.add
+		r.ca.reply = func(kind, h string) *http.Response {
+			switch {
+			case kind == "order" && h == other:
+				return refuse(429, "rateLimited", "too many new orders", time.Hour)
+			case kind == "finalize":
+				time.Sleep(10 * time.Second)
+			}
+			return nil
+		}
+		r.start()
+		defer r.stop()
+		r.request(host)
+		after(time.Second)
+		r.request(other)
+		after(30 * time.Second)
+		r.wantOrders(host, 1)
+		if !r.status(host).Valid(time.Now()) || second.orders(other) != 1 {
+			t.Errorf("%+v, %d orders at the second CA", r.status(host), second.orders(other))
+		}
+		events.want(t, state.KindCertificateFallback, 1)
+	})
+}
+
+// A renewal that the first CA suggested needs none of its budget, whatever
+// became of it at the second CA in the meantime.
+func TestBudgetOfSecondCA(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, host)
+		second := r.second()
+		r.cfg.CAs[1].OrdersPer3Hours = 1
+		at := time.Now().Add(20 * day)
+		r.ca.renewalInfo = always(at, at.Add(time.Second))
+		r.start()
+		defer func() { r.stop() }()
+		r.request(host)
+		after(time.Hour)
+		r.jump(time.Until(at) - time.Minute)
+		r.store.debits[secondURL+"/account/1"] = []time.Time{time.Now()}
+		r.store.debits[caURL+"/account/1"] = slices.Repeat([]time.Time{time.Now()}, 300)
+		r.ca.set(func() { r.ca.down = true })
+		after(2 * time.Minute)
+		r.ca.set(func() { r.ca.down = false })
+		after(15 * time.Minute)
+		r.wantOrders(host, 2)
+		if second.total() != 0 {
+			t.Errorf("%d orders at the second CA", second.total())
+		}
+	})
+}

@@ -262,4 +262,3 @@ func TestOwnIsNotOrdered(t *testing.T) {
 		}
 	})
 }
-

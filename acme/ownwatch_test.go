@@ -192,4 +192,3 @@ func TestOwnRunsOut(t *testing.T) {
 		}
 	})
 }
-

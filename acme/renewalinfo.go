@@ -108,7 +108,7 @@ func readSuggestion(body []byte, id string, leaf *x509.Certificate) (suggestion,
 	if !info.HasWindow() || !end.After(start) {
 		return suggestion{}, fmt.Errorf("the CA's window from %s to %s is none", start.Format(time.RFC3339), end.Format(time.RFC3339))
 	}
-	s := suggestion{start: start, end: end, explanation: info.ExplanationURL}
+	s := suggestion{start: start, end: end, explanation: clean(info.ExplanationURL)}
 	s.at = start.Add(fraction(id, end.Sub(start)))
 	// A window at the very end of the certificate's life leaves no time for a
 	// second try.

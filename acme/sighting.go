@@ -9,7 +9,7 @@ import (
 // sighting is what the transport has seen of an attempt.
 type sighting struct {
 	ordered  bool  // newOrder went out, and was not sent back for its nonce
-	rejected bool  // the CA answered it with a 4xx: no order was opened
+	rejected bool  // the CA answered it with a 4xx, or a 503 that asks to wait: no order was opened
 	debited  bool  // admit let newOrder pass
 	refusal  error // why admit did not
 
@@ -29,15 +29,16 @@ type sighting struct {
 func (t *orderTransport) look(url string, res *http.Response, body []byte) []byte {
 	if res.StatusCode >= 400 {
 		p := parseProblem(res.StatusCode, body)
-		if url == t.acct.dir.NewOrder && res.StatusCode < 500 {
+		fail := sighting{status: res.StatusCode, problem: p}
+		fail.retryAt, fail.asked = retryAfter(res.Header, t.now())
+		turnedAway := res.StatusCode == http.StatusServiceUnavailable && fail.asked
+		if url == t.acct.dir.NewOrder && (res.StatusCode < 500 || turnedAway) {
 			t.mu.Lock()
 			// acme repeats a request that was sent back for its nonce.
 			t.seen.ordered = p.kind() != "badNonce"
 			t.seen.rejected = true
 			t.mu.Unlock()
 		}
-		fail := sighting{status: res.StatusCode, problem: p}
-		fail.retryAt, fail.asked = retryAfter(res.Header, t.now())
 		t.failed(url, fail)
 		return body
 	}

@@ -59,7 +59,7 @@ func (i *Issuer) tellFailed(ca *authority, out outcome, next state.CertJob, now 
 // than it did, with its reason (RFC 9773 §4.2: the operator should see it).
 func (i *Issuer) tellRescheduled(ca *authority, job state.CertJob) {
 	i.log.Info("the CA asks for another time of renewal", "host", job.Host, "step", "renewal-info", "directory", ca.Directory,
-		"renewal", job.Due, "window_start", job.WindowStart, "window_end", job.WindowEnd, "explanation", clean(job.Explanation))
+		"renewal", job.Due, "window_start", job.WindowStart, "window_end", job.WindowEnd, "explanation", job.Explanation)
 	e := state.Event{
 		Kind: state.KindCertificateRescheduled, Severity: state.SeverityInfo, Host: job.Host,
 		Text: ca.Directory + " asks for the renewal of this certificate between " +
@@ -68,8 +68,8 @@ func (i *Issuer) tellRescheduled(ca *authority, job state.CertJob) {
 	}
 	if job.Explanation != "" {
 		e.Severity = state.SeverityWarning
-		e.Remedy = "nothing, it is renewed by itself; the CA gives its reason at " + clean(job.Explanation)
-		e.Evidence["explanation"] = clean(job.Explanation)
+		e.Remedy = "nothing, it is renewed by itself; the CA gives its reason at " + job.Explanation
+		e.Evidence["explanation"] = job.Explanation
 	}
 	i.cfg.Event(e)
 }

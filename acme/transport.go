@@ -259,13 +259,11 @@ func nonceOf(req *http.Request) string {
 	if req.Body == nil {
 		return ""
 	}
-	var jws struct {
-		Protected string `json:"protected"`
-	}
-	if json.NewDecoder(req.Body).Decode(&jws) != nil {
+	var signed jws
+	if json.NewDecoder(req.Body).Decode(&signed) != nil {
 		return ""
 	}
-	protected, err := base64.RawURLEncoding.DecodeString(jws.Protected)
+	protected, err := base64.RawURLEncoding.DecodeString(signed.Protected)
 	if err != nil {
 		return ""
 	}

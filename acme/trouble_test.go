@@ -343,3 +343,25 @@ func TestWrongDirectory(t *testing.T) {
 		})
 	}
 }
+
+// A CA that opens an order and then says that it was one too many is not given
+// the next one as soon as it says, however well others fare: orders that
+// nothing comes of are paid for.
+func TestLimitedWithOrderOpen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, host)
+		r.ca.reply = func(kind, _ string) *http.Response {
+			if kind == "finalize" {
+				return refuse(429, "rateLimited", "slow down", time.Second)
+			}
+			return nil
+		}
+		r.start()
+		defer r.stop()
+		r.request(host)
+		after(24 * time.Hour)
+		if n := r.ca.orders(host); n > 5 {
+			t.Errorf("%d orders in a day", n)
+		}
+	})
+}
