@@ -74,9 +74,8 @@ func (i *Issuer) elsewhere(ca *authority, job state.CertJob, now time.Time, orde
 }
 
 // afterForbidden makes the host wait, but not as long as after a refusal of the
-// CA: nothing was asked of it. If it is a
-// fall-back that may not issue for the host, that is no fault of the host's:
-// it waits for the CA that may.
+// CA: nothing was asked of it. If it is a fall-back that may not issue for the
+// host, that is no fault of the host's: it waits for the CA that may.
 func (i *Issuer) afterForbidden(ca *authority, job state.CertJob, now time.Time) state.CertJob {
 	if ca != i.cas[0] {
 		until, _, _ := i.cas[0].pause.get(now)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/stshost/stshost/internal/state"
 )
@@ -39,14 +40,9 @@ func (i *Issuer) formerCA(ctx context.Context) (string, error) {
 }
 
 // ours reports whether a CA of the config, the first or another, issued the
-// certificate that the job is to replace. former is the first CA before the
-// config changed: certificates from before issuers were journalled are its.
-func (i *Issuer) ours(job state.CertJob, former string) bool {
-	issuer := job.CA
-	if issuer == "" {
-		issuer = former
-	}
-	return !job.NotAfter.IsZero() && slices.ContainsFunc(i.cas, func(c *authority) bool { return c.Directory == issuer })
+// certificate that the job is to replace.
+func (i *Issuer) ours(job state.CertJob) bool {
+	return !job.NotAfter.IsZero() && slices.ContainsFunc(i.cas, func(c *authority) bool { return c.Directory == job.CA })
 }
 
 func (i *Issuer) noteCA(ctx context.Context) error {
@@ -70,7 +66,28 @@ func (i *Issuer) afresh(job state.CertJob) state.CertJob {
 	job.Attempts = 0
 	job.Problem = ""
 	if !job.NotAfter.IsZero() {
-		job.Problem = "[acme] directory was changed; a certificate of " + i.cas[0].Directory + " takes the place of the old one"
+		job.Problem = changedCA + i.cas[0].Directory + " takes the place of the old one"
 	}
 	return job
+}
+
+// changedCA begins the Problem of a job that afresh has put there.
+const changedCA = "[acme] directory was changed; a certificate of "
+
+func waitsForAnother(job state.CertJob) bool {
+	return job.Attempts == 0 && strings.HasPrefix(job.Problem, changedCA)
+}
+
+// keep undoes afresh: the CA that issued the certificate is in the config
+// again, perhaps because the other one would not have us. Nothing is ordered.
+func (i *Issuer) keep(ctx context.Context, job state.CertJob) (state.CertJob, error) {
+	leaf, err := i.leaf(ctx, job)
+	var ours *storeError
+	switch {
+	case errors.As(err, &ours):
+		return job, err
+	case err == nil:
+		job.Problem, job.Due = "", renewalDue(job.Host, leaf.NotBefore, leaf.NotAfter)
+	}
+	return job, nil
 }

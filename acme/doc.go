@@ -16,8 +16,11 @@
 // autocert opens a new order for every challenge type it tries, and one more
 // before it gives up. [Issuer] looks at its traffic through an
 // http.RoundTripper that shows autocert only the challenge type of the attempt
-// and refuses a second newOrder; every newOrder is debited from the account's
-// budget in the store before it is sent.
+// and refuses a second newOrder. Every newOrder is debited from the account's
+// budget in the store before it is sent, but for the renewals that the CA itself
+// has suggested. What autocert does not know, the profile and the certificate
+// that the order replaces, is put into its newOrder there, which is then signed
+// again.
 //
 // # What autocert leaves behind
 //

@@ -50,11 +50,16 @@ func refusesReplacement(status int, body []byte) bool {
 		slices.Contains([]string{"alreadyReplaced", "malformed", "unauthorized", "notFound"}, parseProblem(status, body).kind())
 }
 
+// replacesTries is in how many attempts in a row a renewal says what it
+// replaces. A CA that trips over just that, with a 5xx, must not keep the
+// certificate from being renewed: RFC 9773 §5 has it as a SHOULD.
+const replacesTries = 2
+
 // replaced returns the identifier of the certificate that an order at ca
 // replaces, or "": renewals name it only to the CA that issued it, and only
 // where that offers renewal information (RFC 9773 §5).
 func (i *Issuer) replaced(ctx context.Context, job state.CertJob, ca *authority, dir *directory) string {
-	if dir.RenewalInfo == "" || job.CA != ca.Directory || job.NotAfter.IsZero() {
+	if dir.RenewalInfo == "" || job.CA != ca.Directory || job.NotAfter.IsZero() || job.Attempts >= replacesTries {
 		return ""
 	}
 	leaf, err := i.leaf(ctx, job)

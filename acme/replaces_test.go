@@ -239,3 +239,29 @@ func TestJobsOfOlderVersion(t *testing.T) {
 		}
 	})
 }
+
+// A CA that breaks at orders which say what they replace is soon sent one that
+// does not: the certificate must not run out for that.
+func TestReplacesBreaksCA(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, host)
+		start := time.Now().Add(20 * day)
+		r.ca.renewalInfo = always(start, start.Add(time.Second))
+		r.ca.reply = func(kind, _ string) *http.Response {
+			if kind == "order" && strings.Contains(r.ca.payloads[len(r.ca.payloads)-1], "replaces") {
+				return refuse(500, "serverInternal", "we are sorry", 0)
+			}
+			return nil
+		}
+		r.start()
+		defer func() { r.stop() }()
+		r.request(host)
+		after(time.Hour)
+		first := r.status(host)
+		r.jump(time.Until(start))
+		after(time.Hour)
+		if s := r.status(host); !s.NotAfter.After(first.NotAfter) || s.Problem != "" || len(r.ca.payloads) != 4 {
+			t.Errorf("status %+v, orders %q", s, r.ca.payloads)
+		}
+	})
+}

@@ -3,6 +3,7 @@ package acme_test
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -219,6 +220,76 @@ func TestChangedCA(t *testing.T) {
 		}
 		if now, err := r.store.Certificate(t.Context(), host); err != nil || string(now.PEM) == string(old.PEM) {
 			t.Errorf("the certificate of the old CA is still there (%v)", err)
+		}
+	})
+}
+
+// A CA that was tried and given up costs those hosts nothing that it did not
+// issue for: their certificates are good again.
+func TestChangedCABack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, host, other)
+		r.start()
+		r.request(host)
+		r.request(other)
+		after(time.Minute)
+		r.stop()
+		due := r.status(host).NextTry
+
+		trial := newFakeCA(t, r.certs)
+		trial.url = secondURL
+		trial.down = true
+		first := r.cfg.CAs
+		r.cfg.CAs = []acme.CA{{Directory: secondURL + "/directory", HTTPClient: &http.Client{Transport: trial}}}
+		r.cfg.Workers = 1
+		r.start()
+		after(30 * time.Second) // one host's attempt shows that the CA is down; the other one waits
+		r.stop()
+
+		r.cfg.CAs = first
+		r.start()
+		defer r.stop()
+		after(time.Hour)
+		kept := 0
+		for _, h := range []string{host, other} {
+			if r.ca.orders(h) == 1 {
+				kept++
+			}
+			if s := r.status(h); s.Pending || s.Problem != "" || s.NextTry.Before(due.Add(-10*day)) {
+				t.Errorf("%+v", s)
+			}
+		}
+		if kept != 1 {
+			t.Errorf("%d orders, want one anew", r.ca.total())
+		}
+	})
+}
+
+// A certificate from before issuers were kept is asked about at the CA that was
+// the first one then, wherever that stands in the config now.
+func TestChangedCAOfOlderVersion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, host)
+		r.ca.renewalInfo = always(time.Now().Add(20*day), time.Now().Add(21*day))
+		r.start()
+		r.request(host)
+		after(30 * time.Second)
+		r.stop()
+		job := r.store.job(host)
+		job.CA, job.AskAt = "", time.Time{}
+		r.store.jobs[host] = job
+
+		second := r.second()
+		second.renewalInfo = always(time.Now().Add(40*day), time.Now().Add(41*day))
+		slices.Reverse(r.cfg.CAs)
+		r.start()
+		defer r.stop()
+		after(time.Hour)
+		if n := len(second.questions); n != 0 || len(r.ca.questions) == 0 {
+			t.Errorf("%d questions to the CA that did not issue, %d to the one that did", n, len(r.ca.questions))
+		}
+		if second.total() != 0 || r.ca.total() != 1 {
+			t.Errorf("%d and %d orders", second.total(), r.ca.total())
 		}
 	})
 }

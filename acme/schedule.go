@@ -100,15 +100,21 @@ func (i *Issuer) recover(ctx context.Context) error {
 	now := i.now()
 	for _, job := range jobs {
 		cut := job.Running
-		job, ahead := fromNow(job, now)
+		job, changed := fromNow(job, now) // the clock may have been wrong when the last process ran
+		if former != "" && job.CA == "" && !job.NotAfter.IsZero() {
+			job.CA, changed = former, true // from before issuers were journalled
+		}
 		switch {
-		case former != "" && !i.ours(job, former):
+		case former != "" && !i.ours(job):
 			job = i.afresh(job)
 			ordered++
 		case cut:
 			job = i.cutOff(job)
-		case ahead: // the clock was wrong when the last process ran
-		default:
+		case former != "" && waitsForAnother(job):
+			if job, err = i.keep(ctx, job); err != nil {
+				return err
+			}
+		case !changed:
 			continue
 		}
 		if err := i.store.PutCertJob(ctx, job); err != nil {
