@@ -31,6 +31,9 @@ func (l *loader) readACME(top table) ACME {
 		switch {
 		case !f.has("directory"):
 			l.fail(f.pos(), `write directory = "zerossl" or the URL of another CA`, "[acme.fallback] has no directory")
+		case second.Directory == "": // reported
+		case second.Directory == letsEncryptStaging:
+			f.fail("directory", "name a CA that senders trust", "directory in [acme.fallback] is a CA for tries: policies served with its certificates are refused by every sender")
 		case second.Directory == out.Directory:
 			f.fail("directory", "name another CA", "directory in [acme.fallback] is that of [acme]: it would be out of order at the same time")
 		}

@@ -118,7 +118,8 @@ func isLoopback(host string) bool {
 	return err == nil && a.Unmap().IsLoopback()
 }
 
-// directory turns `directory` into the URL of an ACME directory.
+// directory turns `directory` into the URL of an ACME directory; "" if it was
+// reported.
 func (t table) directory(key, s string) string {
 	switch s {
 	case "letsencrypt":
@@ -150,5 +151,5 @@ func (t table) directory(key, s string) string {
 	default:
 		t.fail(key, remedy, "%s is not an https:// URL", t.in(key))
 	}
-	return letsEncrypt
+	return ""
 }
