@@ -97,8 +97,12 @@ func (b *book) take(e state.Event, now time.Time, min state.Severity, repeat tim
 		return
 	}
 	b.Cursor = e.ID
+	b.heedClock(now)
 	if e.Time.Before(b.Since) {
 		return
+	}
+	if e.Kind == state.KindServerStarted {
+		b.doubt()
 	}
 	subject := subjectOf(e)
 	cured := b.cure(e, subject, now)
@@ -139,6 +143,25 @@ func (b *book) take(e state.Event, now time.Time, min state.Severity, repeat tim
 	b.add(it)
 }
 
+// heedClock has a target that began while the clock was ahead miss nothing
+// until that time has come. Both are what the clock on the wall showed, as the
+// times of events are.
+func (b *book) heedClock(now time.Time) {
+	if now = now.Round(0); b.Since.Round(0).After(now) {
+		b.Since = now.Add(-time.Minute) // what was on its way here
+	}
+}
+
+// doubt is for the start of a server, which knows nothing of some troubles from
+// before: they are said again only if it meets them, too.
+func (b *book) doubt() {
+	for _, open := range b.Open {
+		for _, t := range open {
+			t.Other = t.Other || t.Item.Kind == state.KindHostBlocked || t.Item.Kind == state.KindCertificateFallback
+		}
+	}
+}
+
 // add puts an item in line. One that came before and was over is open anew.
 func (b *book) add(it item) {
 	if old := b.pending[it.Key]; it.Key != "" && old != nil {
@@ -153,8 +176,8 @@ func (b *book) add(it item) {
 	}
 }
 
-// cure ends the troubles that e says are over, and reports whether there were
-// any.
+// cure ends the troubles that e says are over, and reports whether that is all
+// that e has to say.
 func (b *book) cure(e state.Event, subject string, now time.Time) bool {
 	found, told := false, false
 	for key, t := range b.Open[subject] {
@@ -175,27 +198,36 @@ func (b *book) cure(e state.Event, subject string, now time.Time) bool {
 		b.add(item{What: isOver, Kind: e.Kind, Severity: state.SeverityInfo, Subject: subject, Text: e.Text,
 			Time: e.Time, Seen: now, Key: "over " + subject, Gist: gist(e, subject)})
 	}
-	return found
+	return found && e.Kind != state.KindDomainLeft
 }
 
+// foldRepeats is after how long what nothing ends is news again where nothing
+// is to be said again.
+const foldRepeats = 24 * time.Hour
+
 // remind puts in line what was told so long ago that it is said again, and
-// forgets what nothing can end. It returns when to ask again; zero: never.
-func (b *book) remind(now time.Time, repeat time.Duration) (next time.Time) {
+// forgets what nothing can end, or is about something that is not known any
+// more. It returns when to ask again; zero: never.
+func (b *book) remind(now time.Time, repeat time.Duration, known func(subject string) bool) (next time.Time) {
+	after := repeat
 	if repeat <= 0 {
-		return next
+		after = foldRepeats
 	}
 	for subject, open := range b.Open {
 		for key, t := range open {
-			due := t.Told.Add(repeat)
+			if t.Told.After(now) {
+				t.Told = now // by a clock that was set back since
+			}
+			due := t.Told.Add(after)
 			switch {
 			case t.Told.IsZero() || t.Waiting:
 			case now.Before(due):
 				if next.IsZero() || due.Before(next) {
 					next = due
 				}
-			case t.Other || !curable(t.Item.Kind):
+			case !curable(t.Item.Kind) || !known(subject) || t.Other && repeat > 0:
 				delete(open, key)
-			default:
+			case repeat > 0:
 				it := t.Item
 				it.What, it.Seen = isAgain, now
 				t.Waiting = true

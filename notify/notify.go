@@ -61,6 +61,11 @@ type Config struct {
 	Store   Store
 	Server  string // how messages call this server; "": the machine's name
 
+	// Known reports whether what a trouble is about, a policy domain, another
+	// host or the file of an own certificate, is still looked after: what left
+	// the config while no server ran is not said again. nil: all is.
+	Known func(subject string) bool
+
 	// Window is for how long events are collected before they are told; 0: 30 s.
 	Window time.Duration
 	// PerHour is how many messages a target gets in any hour at most; 0: 30.
@@ -107,6 +112,9 @@ func New(cfg Config) (*Notifier, error) {
 	}
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = 30 * time.Second
+	}
+	if cfg.Known == nil {
+		cfg.Known = func(string) bool { return true }
 	}
 	if cfg.Send == nil {
 		cfg.Send = Send

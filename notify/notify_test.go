@@ -104,6 +104,85 @@ func TestRepeat(t *testing.T) {
 	})
 }
 
+// Who wants nothing said again is told of what happens again.
+func TestNoRepeat(t *testing.T) {
+	inOffice(t, Target{Repeat: -1}, func(o *office) {
+		repaired := state.Event{Kind: state.KindRecordRepaired, Severity: state.SeverityWarning, Domain: "a.test", Text: "The record had gone."}
+		o.log.add(blocked("a.test", "The name server refuses."), repaired)
+		o.pass(time.Minute)
+		o.wants(one("The name server refuses.", "The record had gone."))
+		o.log.add(repaired)
+		o.pass(23 * time.Hour)
+		o.wants()
+		o.pass(2 * time.Hour)
+		o.log.add(blocked("a.test", "The name server refuses."), repaired)
+		o.pass(time.Minute)
+		o.wants(one("The record had gone."))
+	})
+}
+
+// Nobody ends the trouble of what left the config while no server ran, nor
+// trouble that ended then and that is not in the journal.
+func TestStillIsSaidOfWhatIs(t *testing.T) {
+	inOffice(t, Target{}, func(o *office) {
+		host := state.Event{Kind: state.KindHostBlocked, Severity: state.SeverityWarning, Host: "well.test", Text: "It leads elsewhere."}
+		ill := host
+		ill.Host = "ill.test"
+		o.log.add(blocked("gone.test", "It is blocked."), blocked("a.test", "It is blocked."), host, ill)
+		o.pass(time.Minute)
+		o.wants(one("4 events"))
+		o.stop()
+		o.known = func(subject string) bool { return subject != "gone.test" }
+		o.start()
+		o.log.add(state.Event{Kind: state.KindServerStarted, Severity: state.SeverityInfo, Text: "The server has started."}, ill)
+		o.pass(23 * time.Hour)
+		o.wants()
+		o.pass(2 * time.Hour)
+		o.wants(one("2 events", "still warning, domain.blocked, a.test", "still warning, host.blocked, ill.test"))
+	})
+}
+
+// A target that wants to hear of everything hears of a domain that left with
+// its trouble.
+func TestTroubleThatLeft(t *testing.T) {
+	inOffice(t, Target{Min: state.SeverityInfo}, func(o *office) {
+		o.log.add(blocked("a.test", "It is blocked."))
+		o.pass(time.Minute)
+		o.wants(one("It is blocked."))
+		o.log.add(state.Event{Kind: state.KindDomainLeft, Severity: state.SeverityInfo, Domain: "a.test", Text: "It is no longer in the config."})
+		o.pass(time.Minute)
+		o.wants(one("domain.left", "It is no longer in the config."))
+	})
+}
+
+// A target that was new while the clock was ahead hears of what happens from
+// then on.
+func TestClockThatWasAhead(t *testing.T) {
+	ahead := time.Date(2031, 1, 1, 0, 0, 0, 0, time.UTC)
+	for name, since := range map[string]*book{"": {Since: ahead}, "with something told": {Since: ahead, Open: map[string]map[string]*trouble{
+		"b.test": {"b.test k": {Item: item{Kind: state.KindDomainBlocked, Severity: state.SeverityWarning, Subject: "b.test", Text: "It is blocked.", Key: "b.test k"}, Told: ahead}},
+	}}} {
+		t.Run(name, func(t *testing.T) {
+			inOffice(t, Target{}, func(o *office) {
+				o.stop()
+				data, err := since.bytes()
+				if err != nil {
+					t.Fatal(err)
+				}
+				o.store.data["ops"] = data
+				o.start()
+				o.log.add(blocked("a.test", "It is blocked."))
+				o.pass(time.Minute)
+				o.wants(one("a.test"))
+				o.pass(25 * time.Hour)
+				if got := o.post.take(); len(got) != 1 || strings.Contains(got[0].Text, "b.test") != (since.Open != nil) {
+					t.Errorf("after a day: %v", got)
+				}
+			})
+		})
+	}
+}
+
 // A reason that another took the place of is not said again.
 func TestRepeatOfTheLastReasonOnly(t *testing.T) {
 	inOffice(t, Target{}, func(o *office) {

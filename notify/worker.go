@@ -172,9 +172,12 @@ func (w *worker) wait() time.Duration {
 func (w *worker) look(ctx context.Context) {
 	now := w.n.cfg.Now()
 	if !w.remind.IsZero() && !now.Before(w.remind) {
-		w.remind = w.book.remind(now, w.target.Repeat)
-		if w.remind.IsZero() && w.target.Repeat > 0 {
-			w.remind = now.Add(w.target.Repeat) // for what is told from now on
+		w.remind = w.book.remind(now, w.target.Repeat, w.n.cfg.Known)
+		if w.remind.IsZero() { // for what is told from now on
+			w.remind = now.Add(foldRepeats)
+			if w.target.Repeat > 0 {
+				w.remind = now.Add(w.target.Repeat)
+			}
 		}
 		w.checkAt = now
 		w.count()

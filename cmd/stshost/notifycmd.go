@@ -30,10 +30,20 @@ func targets(cfg *config.Config) []notify.Target {
 // wireNotify makes the part that tells people what happens.
 func (s *service) wireNotify(cfg *config.Config) (err error) {
 	s.notifier, err = notify.New(notify.Config{
-		Targets: targets(cfg), Source: s.events, Store: s.store,
+		Targets: targets(cfg), Source: s.events, Store: s.store, Known: s.looksAfter,
 		Window: s.env.notifyWindow, Now: s.env.now, Logger: s.log,
 	})
 	return err
+}
+
+// looksAfter reports whether the config in force has what a trouble was about:
+// a policy domain, an extra host, the file of an own certificate, or "", the
+// server as a whole.
+func (s *service) looksAfter(subject string) bool {
+	cfg := s.config()
+	snap, known := s.reconciler.Snapshot(subject)
+	return subject == "" || known && !snap.Orphan || slices.Contains(cfg.ACME.ExtraHosts, subject) ||
+		slices.ContainsFunc(cfg.Certificates, func(c config.Certificate) bool { return c.CertFile == subject })
 }
 
 func notifyCommand(o *options) *cobra.Command {
