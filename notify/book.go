@@ -152,12 +152,12 @@ func (b *book) heedClock(now time.Time) {
 	}
 }
 
-// doubt is for the start of a server, which knows nothing of some troubles from
-// before: they are said again only if it meets them, too.
+// doubt is for the start of a server, which begins with the first CA whatever
+// the one before had to do: another is said again only if it is used again.
 func (b *book) doubt() {
 	for _, open := range b.Open {
 		for _, t := range open {
-			t.Other = t.Other || t.Item.Kind == state.KindHostBlocked || t.Item.Kind == state.KindCertificateFallback
+			t.Other = t.Other || t.Item.Kind == state.KindCertificateFallback
 		}
 	}
 }
@@ -206,9 +206,9 @@ func (b *book) cure(e state.Event, subject string, now time.Time) bool {
 const foldRepeats = 24 * time.Hour
 
 // remind puts in line what was told so long ago that it is said again, and
-// forgets what nothing can end, or is about something that is not known any
-// more. It returns when to ask again; zero: never.
-func (b *book) remind(now time.Time, repeat time.Duration, known func(subject string) bool) (next time.Time) {
+// forgets what nothing can end and what does not stand any more. It returns when
+// to ask again; zero: never.
+func (b *book) remind(now time.Time, repeat time.Duration, stands func(kind, subject string) bool) (next time.Time) {
 	after := repeat
 	if repeat <= 0 {
 		after = foldRepeats
@@ -225,7 +225,7 @@ func (b *book) remind(now time.Time, repeat time.Duration, known func(subject st
 				if next.IsZero() || due.Before(next) {
 					next = due
 				}
-			case !curable(t.Item.Kind) || !known(subject) || t.Other && repeat > 0:
+			case !curable(t.Item.Kind) || !stands(t.Item.Kind, subject) || t.Other && repeat > 0:
 				delete(open, key)
 			case repeat > 0:
 				it := t.Item

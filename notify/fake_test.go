@@ -142,7 +142,7 @@ type office struct {
 	post   *post
 	n      *Notifier
 	target Target
-	known  func(subject string) bool
+	stands func(kind, subject string) bool
 	stop   func()
 }
 
@@ -164,7 +164,7 @@ func inOffice(t *testing.T, target Target, f func(o *office)) {
 func (o *office) start() {
 	o.t.Helper()
 	n, err := New(Config{
-		Targets: []Target{o.target}, Source: o.log, Store: o.store, Known: o.known, Server: "mx.test", Send: o.post.send,
+		Targets: []Target{o.target}, Source: o.log, Store: o.store, Stands: o.stands, Server: "mx.test", Send: o.post.send,
 	})
 	if err != nil {
 		o.t.Fatal(err)

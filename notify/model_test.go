@@ -160,7 +160,7 @@ func modelKey(it *item) string { return fmt.Sprint(it.Kind, it.Severity, it.Subj
 
 // work does what a worker does at this moment.
 func (m *bookModel) work() {
-	m.book.remind(m.now, modelRepeat, func(string) bool { return true })
+	m.book.remind(m.now, modelRepeat, func(string, string) bool { return true })
 	for {
 		items, _, _ := m.book.batch(m.now, m.rules)
 		if len(items) == 0 {

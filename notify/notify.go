@@ -61,10 +61,12 @@ type Config struct {
 	Store   Store
 	Server  string // how messages call this server; "": the machine's name
 
-	// Known reports whether what a trouble is about, a policy domain, another
-	// host or the file of an own certificate, is still looked after: what left
-	// the config while no server ran is not said again. nil: all is.
-	Known func(subject string) bool
+	// Stands reports whether a trouble of this kind, with a policy domain,
+	// another host or the file of an own certificate, may still be there. It is
+	// asked before that is said again, for the word of its end may be lost: to a
+	// crash, or because its subject left the config while no server ran. nil:
+	// all stands.
+	Stands func(kind, subject string) bool
 
 	// Window is for how long events are collected before they are told; 0: 30 s.
 	Window time.Duration
@@ -113,8 +115,8 @@ func New(cfg Config) (*Notifier, error) {
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = 30 * time.Second
 	}
-	if cfg.Known == nil {
-		cfg.Known = func(string) bool { return true }
+	if cfg.Stands == nil {
+		cfg.Stands = func(string, string) bool { return true }
 	}
 	if cfg.Send == nil {
 		cfg.Send = Send

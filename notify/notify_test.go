@@ -121,24 +121,28 @@ func TestNoRepeat(t *testing.T) {
 	})
 }
 
-// Nobody ends the trouble of what left the config while no server ran, nor
-// trouble that ended then and that is not in the journal.
+// Nobody tells the end of a trouble if its subject left the config while no
+// server ran, or if a crash lost the word.
 func TestStillIsSaidOfWhatIs(t *testing.T) {
 	inOffice(t, Target{}, func(o *office) {
-		host := state.Event{Kind: state.KindHostBlocked, Severity: state.SeverityWarning, Host: "well.test", Text: "It leads elsewhere."}
-		ill := host
-		ill.Host = "ill.test"
-		o.log.add(blocked("gone.test", "It is blocked."), blocked("a.test", "It is blocked."), host, ill)
+		fallback := state.Event{Kind: state.KindCertificateFallback, Severity: state.SeverityWarning, Text: "The first CA is out of order."}
+		o.log.add(blocked("gone.test", "It is blocked."), failed("gone.test", "The CA says no."), blocked("a.test", "It is blocked."), fallback)
 		o.pass(time.Minute)
 		o.wants(one("4 events"))
 		o.stop()
-		o.known = func(subject string) bool { return subject != "gone.test" }
+		o.stands = func(kind, subject string) bool { return kind != state.KindDomainBlocked || subject != "gone.test" }
 		o.start()
-		o.log.add(state.Event{Kind: state.KindServerStarted, Severity: state.SeverityInfo, Text: "The server has started."}, ill)
+		o.log.add(state.Event{Kind: state.KindServerStarted, Severity: state.SeverityInfo, Text: "The server has started."})
 		o.pass(23 * time.Hour)
 		o.wants()
 		o.pass(2 * time.Hour)
-		o.wants(one("2 events", "still warning, domain.blocked, a.test", "still warning, host.blocked, ill.test"))
+		o.wants(one("2 events", "still warning, domain.blocked, a.test", "still warning, certificate.failed, gone.test"))
+		o.log.add(fallback) // told anew, as it is out of order again
+		o.pass(time.Minute)
+		o.wants(one("The first CA is out of order."))
+		o.log.add(state.Event{Kind: state.KindServerStarted, Severity: state.SeverityInfo, Text: "The server has started."}, fallback)
+		o.pass(25 * time.Hour)
+		o.wants(one("2 events"), one("still warning, certificate.fallback"))
 	})
 }
 

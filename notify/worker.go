@@ -172,7 +172,7 @@ func (w *worker) wait() time.Duration {
 func (w *worker) look(ctx context.Context) {
 	now := w.n.cfg.Now()
 	if !w.remind.IsZero() && !now.Before(w.remind) {
-		w.remind = w.book.remind(now, w.target.Repeat, w.n.cfg.Known)
+		w.remind = w.book.remind(now, w.target.Repeat, w.n.cfg.Stands)
 		if w.remind.IsZero() { // for what is told from now on
 			w.remind = now.Add(foldRepeats)
 			if w.target.Repeat > 0 {

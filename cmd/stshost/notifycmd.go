@@ -11,6 +11,7 @@ import (
 	"github.com/stshost/stshost/config"
 	"github.com/stshost/stshost/internal/state"
 	"github.com/stshost/stshost/notify"
+	"github.com/stshost/stshost/reconcile"
 )
 
 // targets are those of cfg that are told what happens, as package notify takes
@@ -30,20 +31,28 @@ func targets(cfg *config.Config) []notify.Target {
 // wireNotify makes the part that tells people what happens.
 func (s *service) wireNotify(cfg *config.Config) (err error) {
 	s.notifier, err = notify.New(notify.Config{
-		Targets: targets(cfg), Source: s.events, Store: s.store, Known: s.looksAfter,
+		Targets: targets(cfg), Source: s.events, Store: s.store, Stands: s.stands,
 		Window: s.env.notifyWindow, Now: s.env.now, Logger: s.log,
 	})
 	return err
 }
 
-// looksAfter reports whether the config in force has what a trouble was about:
-// a policy domain, an extra host, the file of an own certificate, or "", the
-// server as a whole.
-func (s *service) looksAfter(subject string) bool {
+// stands reports whether a trouble of this kind may still be there: whether the
+// config in force has its subject, and nothing says that all is well with it.
+func (s *service) stands(kind, subject string) bool {
 	cfg := s.config()
-	snap, known := s.reconciler.Snapshot(subject)
-	return subject == "" || known && !snap.Orphan || slices.Contains(cfg.ACME.ExtraHosts, subject) ||
-		slices.ContainsFunc(cfg.Certificates, func(c config.Certificate) bool { return c.CertFile == subject })
+	domain, known := s.reconciler.Snapshot(subject)
+	switch {
+	case subject == "": // the server as a whole
+		return true
+	case known && !domain.Orphan:
+		return kind != state.KindDomainBlocked || domain.State.LastError != ""
+	case slices.Contains(cfg.ACME.ExtraHosts, subject):
+		return kind != state.KindHostBlocked || slices.ContainsFunc(s.reconciler.ExtraHosts(), func(h reconcile.HostState) bool {
+			return h.Host == subject && h.LastError != ""
+		})
+	}
+	return slices.ContainsFunc(cfg.Certificates, func(c config.Certificate) bool { return c.CertFile == subject })
 }
 
 func notifyCommand(o *options) *cobra.Command {
