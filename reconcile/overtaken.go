@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/stshost/stshost/internal/state"
@@ -54,6 +55,11 @@ func (t *task) takeOver(ctx context.Context, later string) error {
 				err: fmt.Errorf("%s announces, as %s, a policy that this store knows nothing of, so the store is older than that, and it is not known whether the policy was enforce",
 					mtasts.RecordName(t.wanted.Domain), later),
 				remedy: `restore a newer backup, or say which mode it was with mode = "enforce" or mode = "testing" for this domain in the config`}
+		case found != nil && strictness(found.Mode) < strictness(t.row.Mode):
+			return &blocked{
+				err: fmt.Errorf("%s announces, as %s, a policy in mode %s that is later than this store, which has it in mode %s",
+					mtasts.RecordName(t.wanted.Domain), later, found.Mode, t.row.Mode),
+				remedy: fmt.Sprintf(`say which it is with mode = "%s" or mode = "%s" for this domain in the config`, found.Mode, t.row.Mode)}
 		case found != nil && found.Mode != t.row.Mode:
 			rendered, err := found.Render()
 			if err != nil {
@@ -69,6 +75,11 @@ func (t *task) takeOver(ctx context.Context, later string) error {
 	next := t.row
 	next.ID = ""
 	return t.save(ctx, next)
+}
+
+// strictness orders modes by how much mail they hold up.
+func strictness(m mtasts.Mode) int {
+	return slices.Index([]mtasts.Mode{mtasts.ModeNone, mtasts.ModeTesting, mtasts.ModeEnforce}, m)
 }
 
 // recognise finds the policy that id was made for among those that the domain

@@ -70,7 +70,7 @@ func TestOlderStoreIsRestored(t *testing.T) {
 		"a pin came":                   {before: a, since: []Wanted{pinned(a, "enforce")}, after: pinned(a, "enforce"), mode: "enforce"},
 		"a pin came and went":          {before: a, since: []Wanted{pinned(a, "enforce"), a}, after: a, mode: "enforce"},
 		"a pin came and went, changed": {before: a, since: []Wanted{pinned(b, "enforce"), b}, after: b, mode: "enforce"},
-		"a pin was lowered":            {before: pinned(a, "enforce"), since: []Wanted{pinned(a, "none")}, after: a, mode: "none"},
+		"a pin was lowered":            {before: pinned(a, "enforce"), since: []Wanted{pinned(a, "none")}, after: a, mode: "testing", asks: true},
 		"nobody knows what was announced": {before: a, since: []Wanted{pinned(b, "enforce"), b},
 			after: a, mode: "testing", asks: true},
 		"nobody knows, but it was enforce before": {before: pinned(a, "enforce"), since: []Wanted{pinned(b, "testing")},
@@ -118,6 +118,9 @@ func TestOlderStoreIsRestored(t *testing.T) {
 				eager(15 * time.Minute)
 				got := l.fetches()
 				if c.asks {
+					if served, err := mtasts.ParsePolicy([]byte(got.body)); err != nil || c.before.Mode != "" && served.Mode != c.before.Mode {
+						t.Errorf("it asks and serves %q (%v)", got.body, err)
+					}
 					if s := p.state(t, example); s.LastError == "" || s.Remedy == "" || got.id != last.id {
 						t.Errorf("it does not ask: %+v", s)
 					}
