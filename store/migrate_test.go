@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/pressly/goose/v3"
 
@@ -30,6 +31,19 @@ func makeVersion(t *testing.T, path string, version int64) {
 	if version > 0 {
 		_, err := migrations(t, db).UpTo(t.Context(), version)
 		noError(t, err)
+	}
+	if version >= 2 {
+		mustExec(t, db, `INSERT INTO certificates VALUES ('mta-sts.example.com', 1735734615000000, 1743510615000000, x'42')`)
+		mustExec(t, db, `INSERT INTO cert_jobs (host, due, not_after, attempts, challenge, problem, last_attempt, running)
+			VALUES ('mta-sts.example.com', 1740918615000000, 1743510615000000, 2, 'http-01', 'no', 1735734615000000, 0)`)
+		mustExec(t, db, `INSERT INTO acme_data VALUES ('key', x'43')`)
+		mustExec(t, db, `INSERT INTO orders (account, at) VALUES ('ca', 1735734615000000)`)
+	}
+	if version >= 3 {
+		mustExec(t, db, `INSERT INTO secrets VALUES ('probe', x'44')`)
+	}
+	if version >= 4 {
+		mustExec(t, db, `INSERT INTO events (at, kind, severity, domain, host, text, remedy, evidence) VALUES (1, 'domain.step', 1, '', '', '', '', '')`)
 	}
 	if version >= 1 {
 		mustExec(t, db, `INSERT INTO domains VALUES ('example.com', 'serving', 1735734615123456, 'testing', 86400, 0, 0, 'aa', '', '', '', '', 0, 0, 0)`)
@@ -81,6 +95,26 @@ func TestEveryOlderVersionIsUpgraded(t *testing.T) {
 				bodies := get[[]state.Body](t)(s.CurrentBodies(t.Context()))
 				equal(t, string(bodies[0].Body), "A")
 			}
+			if version >= 2 {
+				const host = "mta-sts.example.com"
+				equal(t, string(get[state.Certificate](t)(s.Certificate(t.Context(), host)).PEM), "B")
+				job := get[state.CertJob](t)(s.CertJob(t.Context(), host))
+				equal(t, job.Due.Unix(), int64(1740918615))
+				equal(t, job, state.CertJob{Host: host, Due: job.Due, NotAfter: job.NotAfter, Attempts: 2, Challenge: "http-01",
+					Problem: "no", LastAttempt: job.LastAttempt})
+				equal(t, len(get[[]state.CertJob](t)(s.AskCertJobs(t.Context(), day(1), 9))), 1)
+				equal(t, get[[]string](t)(s.TroubledHosts(t.Context())), []string{host})
+				equal(t, get[int](t)(s.OrdersSince(t.Context(), "ca", time.Unix(0, 0))), 1)
+			}
+			if version >= 3 {
+				equal(t, string(get[[]byte](t)(s.Secret(t.Context(), "probe"))), "D")
+			}
+			// Ids of events begin with the first, and go on.
+			want := int64(1)
+			if version >= 4 {
+				want = 2
+			}
+			equal(t, get[[]int64](t)(s.AddEvents(t.Context(), []state.Event{{Time: day(1), Kind: "k", Severity: "info"}})), []int64{want})
 			noError(t, s.FinishCertJob(t.Context(), certificate("a", day(1)), state.CertJob{Host: "a"}))
 			_, err := s.Secret(t.Context(), "probe")
 			noError(t, err)
