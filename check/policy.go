@@ -95,7 +95,7 @@ func readPolicy(resp *http.Response) ([]byte, error) {
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, mtasts.MaxBodySize+1))
 	if err != nil {
-		return nil, fmt.Errorf("broke off while sending the policy: %w", err)
+		return nil, fmt.Errorf("broke off while sending the policy: %w", shorten(err))
 	}
 	if len(body) > mtasts.MaxBodySize {
 		return nil, fmt.Errorf("sent more than %d bytes, the most that senders read (RFC 8461 §3.3)", mtasts.MaxBodySize)

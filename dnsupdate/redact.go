@@ -3,6 +3,7 @@ package dnsupdate
 import (
 	"encoding/json"
 	"errors"
+	"net"
 	"net/url"
 	"slices"
 	"strings"
@@ -40,12 +41,17 @@ func newRedactor(p providerType, settings map[string]string) redactor {
 	return r
 }
 
-// error returns err with its secrets struck out, nil for nil.
+// error returns err with its secrets struck out, nil for nil. Our own end of a
+// connection goes with them: its port is another each time, which would make
+// every failure look like a new one.
 func (r redactor) error(err error) error {
 	if err == nil {
 		return nil
 	}
 	text := err.Error()
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Source != nil {
+		text = strings.ReplaceAll(text, op.Source.String()+"->", "")
+	}
 	for _, s := range r.secrets {
 		text = strings.ReplaceAll(text, s, redacted)
 	}
