@@ -153,6 +153,29 @@ func TestOVHRefreshOfAnother(t *testing.T) {
 	b.confirmed(t, target("x"), second)
 }
 
+// TestOVHClock shows that a clock which was set while we ran, as NTP does at a
+// start, costs one push and no more.
+func TestOVHClock(t *testing.T) {
+	m := ovhModel()
+	b := startModel(t, m)
+	ahead := time.Duration(0)
+	b = open(t, dnsupdate.Config{
+		Accounts: map[string]dnsupdate.Account{account: m.account}, Resolver: b.resolver, Transport: b.transport,
+		Now: func() time.Time { return time.Now().Add(ahead) },
+	})
+	if err := b.Push(t.Context(), target("x"), first); err != nil {
+		t.Fatal(err)
+	}
+	ahead = time.Hour
+	if err := b.Push(t.Context(), target("x"), second); err == nil {
+		t.Error("the signature is still right")
+	}
+	if err := b.Push(t.Context(), target("x"), second); err != nil {
+		t.Error(err)
+	}
+	b.confirmed(t, target("x"), second)
+}
+
 // TestHetznerPause shows that a project whose requests are used up is left alone
 // for a while.
 func TestHetznerPause(t *testing.T) {

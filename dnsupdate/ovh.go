@@ -44,7 +44,8 @@ type ovh struct {
 	key, secret, consumer string
 
 	mu        sync.Mutex
-	ahead     *time.Duration // how far our clock is ahead of OVH's; nil until asked
+	asked     bool           // whether ahead is known
+	ahead     time.Duration  // how far our clock is ahead of OVH's
 	changed   map[string]int // changes sent, by zone
 	published map[string]int // how many of them had ended before the zone's last refresh began
 }
@@ -76,7 +77,7 @@ func (c *ovh) sign(req *http.Request, body []byte) error {
 		return nil
 	}
 	c.mu.Lock()
-	at := strconv.FormatInt(c.api.now().Add(-*c.ahead).Unix(), 10)
+	at := strconv.FormatInt(c.api.now().Add(-c.ahead).Unix(), 10)
 	c.mu.Unlock()
 	sum := sha1.Sum([]byte(strings.Join([]string{c.secret, c.consumer, req.Method, req.URL.String(), string(body), at}, "+")))
 	req.Header.Set("X-Ovh-Application", c.key)
@@ -167,10 +168,10 @@ func (c *ovh) refresh(ctx context.Context, at site) error {
 	return nil
 }
 
-// synchronize asks once what time it is at OVH.
+// synchronize asks what time it is at OVH, unless that is known.
 func (c *ovh) synchronize(ctx context.Context) error {
 	c.mu.Lock()
-	known := c.ahead != nil
+	known := c.asked
 	c.mu.Unlock()
 	if known {
 		return nil
@@ -182,7 +183,7 @@ func (c *ovh) synchronize(ctx context.Context) error {
 	ahead := c.api.now().Sub(time.Unix(seconds, 0))
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.ahead = &ahead
+	c.asked, c.ahead = true, ahead
 	return nil
 }
 
@@ -194,6 +195,11 @@ func (c *ovh) call(ctx context.Context, method string, at site, path string, bod
 	var p *problem
 	if !errors.As(err, &p) {
 		return err
+	}
+	if p.status/100 == 4 && p.status != http.StatusNotFound {
+		c.mu.Lock()
+		c.asked = false // our clock may have been set since
+		c.mu.Unlock()
 	}
 	switch p.status {
 	case http.StatusUnauthorized, http.StatusForbidden:
