@@ -211,15 +211,18 @@ func TestAliasShared(t *testing.T) {
 // overwritten by an updater that knows of it only from the journal.
 func TestAliasAfterRestart(t *testing.T) {
 	s := dnstest.StartKnot(t, zone, customer)
-	s.AddRecord(t, cname("_mta-sts.c."+customer, "shared."+zone), `shared.`+zone+`. 60 IN TXT "`+first+`"`)
+	announced := map[string][]string{first: {"a." + customer}} // by record
+	s.AddRecord(t, cname("_mta-sts.a."+customer, "shared."+zone), cname("_mta-sts.c."+customer, "shared."+zone), `shared.`+zone+`. 60 IN TXT "`+first+`"`)
 	b := open(t, dnsupdate.Config{
 		Accounts: map[string]dnsupdate.Account{account: {Provider: "rfc2136", Settings: map[string]string{
 			"server": s.Addr, "key_name": s.TSIGName, "key_alg": s.TSIGAlgorithm, "key": s.TSIGSecret,
 		}}},
 		Resolver: newResolver(t, s.Addr, s.Port),
 		Announced: func(_ context.Context, id string) []string {
-			if strings.Contains(first, id) {
-				return []string{"a." + customer}
+			for txt, domains := range announced {
+				if strings.Contains(txt, id) {
+					return domains
+				}
 			}
 			return nil
 		},
@@ -231,6 +234,16 @@ func TestAliasAfterRestart(t *testing.T) {
 	if _, err := b.Observe(t.Context(), c); err == nil || !strings.Contains(err.Error(), "that of the domain a.customer.test") {
 		t.Errorf("observe: %v", err)
 	}
+	// The other one has a new id by now, which is not in DNS yet.
+	a := at("_mta-sts.a." + customer)
+	if _, err := b.Observe(t.Context(), a); err != nil {
+		t.Fatal(err)
+	}
+	delete(announced, first)
+	if err := b.Push(t.Context(), c, second); err == nil || !strings.Contains(err.Error(), "_mta-sts.a.customer.test leads there too") {
+		t.Errorf("push: %v", err)
+	}
+	b.SetOwners(map[string]string{c.Name: "c." + customer}) // it leaves
 	s.RemoveRecord(t, `shared.`+zone+`. 60 IN TXT "`+first+`"`)
 	if err := b.Push(t.Context(), c, second); err != nil {
 		t.Error(err)

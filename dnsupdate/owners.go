@@ -117,7 +117,9 @@ func (u *Updater) remember(ctx context.Context, r *route) {
 }
 
 // mayUse returns an error if the end of the route is another domain's. seen are
-// TXT records that stand there.
+// TXT records that stand there. If the domain's own record is among them, the
+// name is claimed for it: claims are lost at a restart, and once the domain has a
+// new id nothing would tell whose the old record is.
 func (u *Updater) mayUse(ctx context.Context, r *route, seen []string) error {
 	if !r.aliased() {
 		return nil
@@ -138,6 +140,7 @@ func (u *Updater) mayUse(ctx context.Context, r *route, seen []string) error {
 	case u.cfg.Announced == nil:
 		return nil
 	}
+	known := false
 	for _, txt := range seen {
 		rec, err := mtasts.ParseRecord(txt)
 		if err != nil {
@@ -147,6 +150,11 @@ func (u *Updater) mayUse(ctx context.Context, r *route, seen []string) error {
 		if len(by) > 0 && !slices.Contains(by, domainOf(r.own)) {
 			return refuse(by[0], "the record that stands there is that of the domain %s", by[0])
 		}
+		known = known || len(by) > 0
+	}
+	if known {
+		_, err := u.claim(r)
+		return err
 	}
 	return nil
 }
