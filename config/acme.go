@@ -151,6 +151,10 @@ func (l *loader) readCertificates(top table) {
 		if worldReadable(c.KeyFile) {
 			l.warn(t.posOf("key_file"), "chmod 600 "+c.KeyFile, "key_file in [[certificate]]: every user of this machine can read %s", c.KeyFile)
 		}
+		if l.cfg.Listen.ProxyTLS() {
+			l.warn(t.pos(), "give the certificate to the proxy and take this out, or switch https on",
+				"[[certificate]] is not used: https in [listen] is off, so the certificates are the reverse proxy's")
+		}
 		l.cfg.Certificates = append(l.cfg.Certificates, c)
 	}
 }

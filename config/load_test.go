@@ -290,6 +290,9 @@ func TestProxyTLS(t *testing.T) {
 	}
 	cfg = load(t, map[string]string{"main.toml": "[listen]\nhttps = \"\"\nproxied = \"127.0.0.1:8460\"\n" + terms + domain}, nil)
 	checkWarnings(t, cfg, "main.toml:4: [acme] is not used")
+	cfg = load(t, map[string]string{"main.toml": "[listen]\nhttps = \"\"\nproxied = \"127.0.0.1:8460\"\n" + domain +
+		"[[certificate]]\ncert_file = \"c.pem\"\nkey_file = \"k.pem\"\n"}, nil)
+	checkWarnings(t, cfg, "[[certificate]] is not used")
 }
 
 // A certificate that cannot be used is a fault of the config.
