@@ -1,21 +1,19 @@
 package lab
 
 import (
-	"maps"
 	"strings"
 	"sync"
 )
 
 // orderCounts counts orders. It is safe for concurrent use.
 type orderCounts struct {
-	mu        sync.Mutex
-	requested map[string]int // newOrder requests by host, refused ones too
-	requests  map[string][]OrderRequest
-	issued    map[string]int // finalized orders by host
-	total     int
-	busy      int // newOrder requests being answered, and open orders
-	peak      int
-	byPath    map[string]*orderEntry // paths of authorizations and finalize
+	mu       sync.Mutex
+	requests map[string][]OrderRequest // newOrder requests by host, refused ones too
+	issued   map[string]int            // finalized orders by host
+	total    int
+	busy     int // newOrder requests being answered, and open orders
+	peak     int
+	byPath   map[string]*orderEntry // paths of authorizations and finalize
 }
 
 // orderEntry is one newOrder request and the order that came of it.
@@ -27,10 +25,9 @@ type orderEntry struct {
 
 func newOrderCounts() *orderCounts {
 	return &orderCounts{
-		requested: make(map[string]int),
-		requests:  make(map[string][]OrderRequest),
-		issued:    make(map[string]int),
-		byPath:    make(map[string]*orderEntry),
+		requests: make(map[string][]OrderRequest),
+		issued:   make(map[string]int),
+		byPath:   make(map[string]*orderEntry),
 	}
 }
 
@@ -40,7 +37,6 @@ func (b *orderCounts) request(hosts []string, what OrderRequest) *orderEntry {
 	defer b.mu.Unlock()
 	b.total++
 	for _, host := range hosts {
-		b.requested[host]++
 		b.requests[host] = append(b.requests[host], what)
 	}
 	b.busy++
@@ -89,14 +85,18 @@ func (b *orderCounts) end(path string, finalized bool) {
 func (c *CA) Orders(host string) int {
 	c.orders.mu.Lock()
 	defer c.orders.mu.Unlock()
-	return c.orders.requested[strings.ToLower(host)]
+	return len(c.orders.requests[strings.ToLower(host)])
 }
 
 // AllOrders is Orders for every host for which there was one.
 func (c *CA) AllOrders() map[string]int {
 	c.orders.mu.Lock()
 	defer c.orders.mu.Unlock()
-	return maps.Clone(c.orders.requested)
+	all := make(map[string]int, len(c.orders.requests))
+	for host, requests := range c.orders.requests {
+		all[host] = len(requests)
+	}
+	return all
 }
 
 // TotalOrders is how many newOrder requests came in since the start.
