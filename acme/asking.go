@@ -147,16 +147,20 @@ func (i *Issuer) issuerOf(job state.CertJob) *authority {
 // unanswered makes all questions to the CA wait.
 func (i *Issuer) unanswered(ctx context.Context, ca *authority, job state.CertJob, began time.Time, err error) {
 	now := i.now()
+	reason := ca.unreachable(err)
 	var said *caError
 	var retryAt time.Time
-	if errors.As(err, &said) && said.asked {
+	if errors.As(err, &said) {
+		reason = said.Error()
+	}
+	if said != nil && said.asked {
 		retryAt = now.Add(min(said.retryAt.Sub(now), askMax))
 	}
 	_, last, _ := ca.asking.get(now)
-	until := ca.asking.unusable(began, now, retryAt, clean(err.Error()))
-	if last != clean(err.Error()) { // said once
+	until := ca.asking.unusable(began, now, retryAt, reason)
+	if last != reason { // said once
 		i.log.Warn("the CA was asked in vain when to renew certificates; it is asked again", "step", "renewal-info",
-			"directory", ca.Directory, "err", clean(err.Error()), "next_try", until)
+			"directory", ca.Directory, "err", reason, "next_try", until)
 	}
 	i.noted(ctx, job, func(j *state.CertJob) { j.AskAt = until.Add(fraction(j.Host, askFirst)) })
 }

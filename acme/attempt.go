@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -168,6 +170,14 @@ func (c *authority) withoutAccount(stop context.Context, err error) outcome {
 func (c *authority) unreachable(err error) string {
 	if timeout := (interface{ Timeout() bool })(nil); errors.As(err, &timeout) && timeout.Timeout() {
 		return fmt.Sprintf("the CA at %s did not answer in time", c.Directory)
+	}
+	// What differs from one request to the next would be news each time: our
+	// port, and the URL, which may name a certificate.
+	if request, ok := errors.AsType[*url.Error](err); ok {
+		err = request.Err
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		err = &net.OpError{Op: op.Op, Net: op.Net, Addr: op.Addr, Err: op.Err}
 	}
 	return fmt.Sprintf("the CA at %s cannot be reached: %s", c.Directory, clean(err.Error()))
 }

@@ -1,9 +1,11 @@
 package acme_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -235,6 +237,35 @@ func TestFailureIsToldOnce(t *testing.T) {
 		r.ca.set(func() { r.ca.invalid = map[string][]string{} })
 		after(24 * time.Hour)
 		events.want(t, state.KindCertificateIssued, 1)
+	})
+}
+
+// An outage of the CA is told once a host, and in the log once for all the
+// questions about renewals: no port and no URL makes it another.
+func TestOutageIsToldOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, host, other)
+		events, log := &eventLog{}, &bytes.Buffer{}
+		r.cfg.Event, r.cfg.Logger = events.add, slog.New(slog.NewTextHandler(log, nil))
+		r.ca.renewalInfo = always(time.Now().Add(60*day), time.Now().Add(61*day))
+		r.start()
+		r.request(host)
+		r.request(other)
+		after(30 * time.Second)
+		r.ca.set(func() { r.ca.down = true })
+		after(day)
+		const fresh = "mta-sts.fresh.example"
+		r.know(host, other, fresh)
+		r.request(fresh)
+		after(day)
+		r.stop()
+		told := events.want(t, state.KindCertificateFailed, 1)
+		if len(told) > 0 && !strings.HasSuffix(told[0].Text, "cannot be reached: read tcp 192.0.2.2:443: connection reset by peer") {
+			t.Errorf("event %+v", told[0])
+		}
+		if n := strings.Count(log.String(), "asked in vain"); n != 1 {
+			t.Errorf("%d times in the log:\n%s", n, log)
+		}
 	})
 }
 

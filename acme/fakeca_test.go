@@ -12,14 +12,15 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"io"
 	"math/big"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -133,9 +134,12 @@ func (ca *fakeCA) RoundTrip(req *http.Request) (*http.Response, error) {
 	ca.mu.Lock()
 	ca.requests++
 	down := ca.down
+	source := &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 40000 + ca.requests}
 	ca.mu.Unlock()
 	if down {
-		return nil, errors.New("connection refused")
+		return nil, &net.OpError{
+			Op: "read", Net: "tcp", Source: source, Addr: &net.TCPAddr{IP: net.IPv4(192, 0, 2, 2), Port: 443}, Err: syscall.ECONNRESET,
+		}
 	}
 	path := strings.TrimPrefix(req.URL.String(), ca.url)
 	nonce, payload := readJWS(req)

@@ -14,7 +14,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -85,16 +84,7 @@ func (f ownFiles) read(path string) []byte {
 }
 
 // notices collects events.
-type notices struct {
-	mu  sync.Mutex
-	all []state.Event
-}
-
-func (n *notices) add(e state.Event) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.all = append(n.all, e)
-}
+type notices struct{ eventLog }
 
 // take returns the events so far as "severity text" and forgets them.
 func (n *notices) take() (texts []string) {

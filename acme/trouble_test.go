@@ -26,7 +26,7 @@ func TestCADown(t *testing.T) {
 		r.request(other)
 		after(3 * time.Hour)
 		status := r.status(host)
-		if !strings.Contains(status.Problem, "cannot be reached") || !strings.Contains(status.Problem, "connection refused") ||
+		if !strings.Contains(status.Problem, "cannot be reached") || !strings.Contains(status.Problem, "connection reset by peer") ||
 			!status.Pending || status.Attempts != 0 || !status.NextTry.After(time.Now()) {
 			t.Errorf("status %+v", status)
 		}
