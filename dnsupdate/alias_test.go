@@ -211,20 +211,20 @@ func TestAliasShared(t *testing.T) {
 // overwritten by an updater that knows of it only from the journal.
 func TestAliasAfterRestart(t *testing.T) {
 	s := dnstest.StartKnot(t, zone, customer)
-	announced := map[string][]string{first: {"a." + customer}} // by record
+	announced := map[string]string{first: "a." + customer} // by record
 	s.AddRecord(t, cname("_mta-sts.a."+customer, "shared."+zone), cname("_mta-sts.c."+customer, "shared."+zone), `shared.`+zone+`. 60 IN TXT "`+first+`"`)
 	b := open(t, dnsupdate.Config{
 		Accounts: map[string]dnsupdate.Account{account: {Provider: "rfc2136", Settings: map[string]string{
 			"server": s.Addr, "key_name": s.TSIGName, "key_alg": s.TSIGAlgorithm, "key": s.TSIGSecret,
 		}}},
 		Resolver: newResolver(t, s.Addr, s.Port),
-		Announced: func(_ context.Context, id string) []string {
-			for txt, domains := range announced {
+		Announcer: func(_ context.Context, id, _ string) string {
+			for txt, domain := range announced {
 				if strings.Contains(txt, id) {
-					return domains
+					return domain
 				}
 			}
-			return nil
+			return ""
 		},
 	})
 	c := at("_mta-sts.c." + customer)
@@ -262,7 +262,7 @@ func TestAliasUnseen(t *testing.T) {
 	m.mu.Unlock()
 	again := open(t, dnsupdate.Config{
 		Accounts: map[string]dnsupdate.Account{account: m.account}, Resolver: b.resolver, Transport: b.transport,
-		Announced: func(context.Context, string) []string { return []string{"a." + customer} },
+		Announcer: func(context.Context, string, string) string { return "a." + customer },
 	})
 	if err := again.Push(t.Context(), target("c"), second); err == nil || !strings.Contains(err.Error(), "that of the domain a.customer.test") {
 		t.Errorf("push: %v", err)

@@ -45,10 +45,11 @@ type Config struct {
 	Transport http.RoundTripper // for providers with an HTTP API; nil: http.DefaultTransport
 	Timeout   time.Duration     // for one push or removal, waiting in line for the same name excluded; 0: 60 s
 	Logger    *slog.Logger      // nil: slog.Default()
-	// Announced names the domains that have announced this id, as far as is
-	// known: nobody else's record is overwritten by way of a CNAME. It must be
-	// quick. nil: none is known.
-	Announced func(ctx context.Context, id string) []string
+	// Announcer is the domain that has announced this id, as far as is known: the
+	// one asked about if it has, else another, "" if none: nobody else's record is
+	// overwritten by way of a CNAME. It is asked at every look at such a domain and
+	// must be quick. nil: none is known.
+	Announcer func(ctx context.Context, id, domain string) string
 	Now       func() time.Time // nil: time.Now
 }
 

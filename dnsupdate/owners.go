@@ -137,7 +137,7 @@ func (u *Updater) mayUse(ctx context.Context, r *route, seen []string) error {
 		return refuse(owner, "that is the name of the domain %s", owner)
 	case claimant != "" && claimant != r.own:
 		return refuse(domainOf(claimant), "%s leads there too", trimDot(claimant))
-	case u.cfg.Announced == nil:
+	case u.cfg.Announcer == nil:
 		return nil
 	}
 	known := false
@@ -146,11 +146,13 @@ func (u *Updater) mayUse(ctx context.Context, r *route, seen []string) error {
 		if err != nil {
 			continue
 		}
-		by := u.cfg.Announced(ctx, rec.ID)
-		if len(by) > 0 && !slices.Contains(by, domainOf(r.own)) {
-			return refuse(by[0], "the record that stands there is that of the domain %s", by[0])
+		switch by := u.cfg.Announcer(ctx, rec.ID, domainOf(r.own)); by {
+		case "":
+		case domainOf(r.own):
+			known = true
+		default:
+			return refuse(by, "the record that stands there is that of the domain %s", by)
 		}
-		known = known || len(by) > 0
 	}
 	if known {
 		_, err := u.claim(r)

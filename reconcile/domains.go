@@ -243,18 +243,22 @@ func (r *Reconciler) Snapshots() []Snapshot {
 	return all
 }
 
-// Announcing names the domains whose record carries this id, or is about to,
-// those that left the config among them.
-func (r *Reconciler) Announcing(id string) []string {
+// Announcer is the domain whose record carries this id, or is about to: the one
+// asked about, if it is that, or else another, be it one that left the config;
+// "" if there is none. Only where it is another are all of them gone through.
+func (r *Reconciler) Announcer(id, domain string) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var names []string
+	if d := r.domains[domain]; d != nil && d.row.ID == id {
+		return domain
+	}
+	other := ""
 	for name, d := range r.domains {
-		if d.row.ID == id && id != "" {
-			names = append(names, name)
+		if id != "" && d.row.ID == id && (other == "" || name < other) {
+			other = name
 		}
 	}
-	return names
+	return other
 }
 
 func (d *domain) snapshot() Snapshot {

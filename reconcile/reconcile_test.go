@@ -224,6 +224,11 @@ func TestRemovedDomainIsStillServed(t *testing.T) {
 		if l.served[example] == nil || len(l.pushes) != 1 {
 			t.Error("a policy that senders may hold is gone")
 		}
+		for id, want := range map[string]string{live(t, l): example, "another": "", "": ""} {
+			if got := p.Announcer(id, "other.test"); got != want {
+				t.Errorf("the announcer of %q is %q, want %q", id, got, want)
+			}
+		}
 		if c := p.set(t, want(example, "mx1.example.com")); len(c.Added) != 1 {
 			t.Errorf("changes %+v", c)
 		}

@@ -13,7 +13,7 @@ import (
 func (s *service) newUpdater(cfg *config.Config, res *resolver.Resolver) (*dnsupdate.Updater, error) {
 	u, err := dnsupdate.New(dnsupdate.Config{
 		Accounts: accounts(cfg), Resolver: res, Transport: s.env.dnsTransport, Logger: s.log, Now: s.env.now,
-		Announced: func(_ context.Context, id string) []string { return s.reconciler.Announcing(id) },
+		Announcer: func(_ context.Context, id, domain string) string { return s.reconciler.Announcer(id, domain) },
 	})
 	if err != nil {
 		return nil, err
