@@ -52,17 +52,7 @@ func Load(path string, opts Options) (*Config, error) {
 }
 
 func (l *loader) load(path string) {
-	data, err := readFile(path, maxFile)
-	if err != nil {
-		remedy := "name the config with --config, or write one with `stshost config init DOMAIN`"
-		if errors.Is(err, fs.ErrPermission) {
-			remedy = "run the command as the user of the service, as in `sudo -u stshost stshost …`"
-		}
-		l.failFile(Pos{File: path}, err, remedy, "cannot be read: %s", reason(err))
-		return
-	}
-	l.cfg.Files = append(l.cfg.Files, path)
-	top, ok := l.parse(path, data)
+	top, ok := l.main(path)
 	if !ok {
 		return
 	}
@@ -78,6 +68,21 @@ func (l *loader) load(path string) {
 	}
 	l.readMain(top)
 	l.readDomains(tops)
+}
+
+// main reads the main file and parses it.
+func (l *loader) main(path string) (table, bool) {
+	data, err := readFile(path, maxFile)
+	if err != nil {
+		remedy := "name the config with --config, or write one with `stshost config init DOMAIN`"
+		if errors.Is(err, fs.ErrPermission) {
+			remedy = "run the command as the user of the service, as in `sudo -u stshost stshost …`"
+		}
+		l.failFile(Pos{File: path}, err, remedy, "cannot be read: %s", reason(err))
+		return table{}, false
+	}
+	l.cfg.Files = append(l.cfg.Files, path)
+	return l.parse(path, data)
 }
 
 func (l *loader) parse(path string, data []byte) (table, bool) {

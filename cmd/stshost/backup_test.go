@@ -95,6 +95,14 @@ func TestStoreCommands(t *testing.T) {
 			t.Errorf("%v: %s", args, out)
 		}
 	}
+	// A config that is being edited keeps nobody from a backup.
+	w.domains[0].lines = `dns = "typo"`
+	w.writeConfig()
+	for _, args := range [][]string{{"store", "backup", "--force", file}, {"store", "check"}} {
+		w.must(args...)
+	}
+	w.domains[0].lines = ""
+	w.writeConfig()
 	w.refuses([]string{"store", "restore", file}, "in use by another stshost server", "stop it first")
 	w.serves(before)
 

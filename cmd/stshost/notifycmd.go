@@ -14,12 +14,12 @@ import (
 	"github.com/stshost/stshost/reconcile"
 )
 
-// targets are those of cfg that are told what happens, as package notify takes
-// them, by name.
-func targets(cfg *config.Config) []notify.Target {
-	all := make([]notify.Target, 0, len(cfg.Notify))
-	for _, name := range slices.Sorted(maps.Keys(cfg.Notify)) {
-		c := cfg.Notify[name]
+// targets are those that the config wants told what happens, as package notify
+// takes them, by name.
+func targets(told map[string]config.Notify) []notify.Target {
+	all := make([]notify.Target, 0, len(told))
+	for _, name := range slices.Sorted(maps.Keys(told)) {
+		c := told[name]
 		all = append(all, notify.Target{
 			Name: name, URL: c.URL, Min: state.Severity(c.Min),
 			QuietFrom: c.QuietFrom, QuietTo: c.QuietTo, Location: c.Location, Repeat: c.Repeat,
@@ -31,7 +31,7 @@ func targets(cfg *config.Config) []notify.Target {
 // wireNotify makes the part that tells people what happens.
 func (s *service) wireNotify(cfg *config.Config) (err error) {
 	s.notifier, err = notify.New(notify.Config{
-		Targets: targets(cfg), Source: s.events, Store: s.store, Stands: s.stands,
+		Targets: targets(cfg.Notify), Source: s.events, Store: s.store, Stands: s.stands,
 		Window: s.env.notifyWindow, Now: s.env.now, Logger: s.log,
 	})
 	return err
@@ -70,7 +70,7 @@ says whether the service took it. It asks no running server, and quiet hours do
 not hold it back.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: action(func(cmd *cobra.Command, args []string) error {
-			cfg, err := loadConfig(o.config)
+			told, err := config.LoadNotify(o.config, config.Options{CheckNotify: notify.Check})
 			if err != nil {
 				return err
 			}
@@ -82,7 +82,7 @@ not hold it back.`,
 			if len(args) == 1 {
 				name = args[0]
 			}
-			return testTargets(cmd, o, targets(cfg), name, server)
+			return testTargets(cmd, o, targets(told), name, server)
 		}),
 	})
 	return cmd

@@ -47,7 +47,7 @@ func (s *service) reload(ctx context.Context) (server.ReloadResult, error) {
 	if err := s.reconciler.SetExtraHosts(ctx, next.ACME.ExtraHosts); err != nil {
 		s.log.Error("what waited for a host that left the config could not be dropped; it is dropped when it is due", "error", err)
 	}
-	s.notifier.SetTargets(targets(next))
+	s.notifier.SetTargets(targets(next.Notify))
 	s.mu.Lock()
 	s.cfg = next
 	s.mu.Unlock()
@@ -109,7 +109,7 @@ func changedSettings(old, next *config.Config) []string {
 	if !reflect.DeepEqual(old.Records, next.Records) {
 		changed = append(changed, "records")
 	}
-	if !reflect.DeepEqual(targets(old), targets(next)) {
+	if !reflect.DeepEqual(targets(old.Notify), targets(next.Notify)) {
 		changed = append(changed, "notify")
 	}
 	if !slices.Equal(ownPairs(old), ownPairs(next)) {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/stshost/stshost/config"
 	"github.com/stshost/stshost/store"
 )
 
@@ -31,11 +32,11 @@ keys, and has its name only once it is whole, verified and on disk. A file that
 exists is not overwritten without --force.`,
 		Args: cobra.ExactArgs(1),
 		RunE: action(func(cmd *cobra.Command, args []string) error {
-			cfg, err := loadConfig(o.config)
+			cfg, err := config.LoadStore(o.config)
 			if err != nil {
 				return err
 			}
-			sum, err := store.Backup(cmd.Context(), cfg.Store.Path, args[0], force)
+			sum, err := store.Backup(cmd.Context(), cfg.Path, args[0], force)
 			if err != nil {
 				return err
 			}
@@ -59,16 +60,16 @@ looked through it. The store that stood there is kept beside it, as
 <store>.before-restore-<time>. The server must be stopped.`,
 		Args: cobra.ExactArgs(1),
 		RunE: action(func(cmd *cobra.Command, args []string) error {
-			cfg, err := loadConfig(o.config)
+			cfg, err := config.LoadStore(o.config)
 			if err != nil {
 				return err
 			}
-			lock, err := lockStore(cfg.Store.Path)
+			lock, err := lockStore(cfg.Path)
 			if err != nil {
 				return err
 			}
 			defer lock.release()
-			res, err := store.Restore(cmd.Context(), args[0], cfg.Store.Path, time.Now())
+			res, err := store.Restore(cmd.Context(), args[0], cfg.Path, time.Now())
 			if err != nil {
 				return err
 			}
@@ -102,11 +103,11 @@ the version of its schema and what is in it. The server may run.`,
 			if len(args) == 1 {
 				path = args[0]
 			} else {
-				cfg, err := loadConfig(o.config)
+				cfg, err := config.LoadStore(o.config)
 				if err != nil {
 					return err
 				}
-				path = cfg.Store.Path
+				path = cfg.Path
 			}
 			sum, err := store.Inspect(cmd.Context(), path)
 			if err != nil {
