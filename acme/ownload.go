@@ -15,17 +15,22 @@ import (
 	"time"
 )
 
-// CheckOwn says what keeps a certificate and its key from being used: files
+// CheckOwn returns the dNSNames of a certificate, in lower case, or says what
+// keeps it and its key from being used: files
 // that cannot be read or are not PEM, a key for another certificate, a
 // certificate without a dNSName. The error has the form "what; remedy". An
 // expired certificate passes: it is served, and said to be expired.
-func CheckOwn(certFile, keyFile string) error {
+func CheckOwn(certFile, keyFile string) (names []string, err error) {
 	files := OwnPair{CertFile: certFile, KeyFile: keyFile}
 	data, err := files.read()
-	if err == nil {
-		_, err = loadOwn(files, data)
+	if err != nil {
+		return nil, err
 	}
-	return err
+	c, err := loadOwn(files, data)
+	if err != nil {
+		return nil, err
+	}
+	return c.names, nil
 }
 
 // ownData is what a pair of files held when it was read.

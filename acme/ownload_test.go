@@ -34,7 +34,7 @@ func TestCheckOwn(t *testing.T) {
 		"ECDSA": ec, "RSA": f.writeKey("rsa", until, rsaKey, own1), "PKCS 1": pkcs1, "Ed25519": f.writeKey("ed", until, edKey, own1),
 		"one file": both, "expired": f.write("expired", time.Now().Add(-day), own1),
 	} {
-		if err := acme.CheckOwn(p.CertFile, p.KeyFile); err != nil {
+		if _, err := acme.CheckOwn(p.CertFile, p.KeyFile); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -62,7 +62,7 @@ func TestCheckOwn(t *testing.T) {
 		"no dNSName":        {f.write("cn", until).CertFile, f.pair("cn").KeyFile, "names no host"},
 		"the wrong order":   {wrongOrder, ec.KeyFile, "did not sign the first"},
 	} {
-		err := acme.CheckOwn(c.cert, c.key)
+		_, err := acme.CheckOwn(c.cert, c.key)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want %q", name, err, c.want)
 			continue

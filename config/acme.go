@@ -118,11 +118,17 @@ func (t table) extraHosts() []string {
 	for _, it := range items {
 		name, problem, remedy := parseName(it.s)
 		switch {
+		case strings.HasPrefix(it.s, "*"):
+			t.l.fail(it.at, "list the hosts by name; a wildcard certificate can only be one of your own, in [[certificate]]",
+				"extra_hosts in %s has %s: a CA gives out wildcards only by way of DNS, which stshost does not use", t.name, show(it.s))
 		case problem != "":
 			t.l.fail(it.at, remedy, "extra_hosts in %s has %s: %s", t.name, show(it.s), problem)
 		case strings.HasPrefix(name, mtasts.PolicyHost("")):
 			t.l.fail(it.at, "take it out: write a [[domain]] with name = "+show(strings.TrimPrefix(name, mtasts.PolicyHost(""))),
 				"extra_hosts in %s has %s, which is a policy host", t.name, show(it.s))
+		case !strings.Contains(name, "."):
+			t.l.fail(it.at, `write its whole name, e.g. extra_hosts = ["sts.example.net"]`,
+				"extra_hosts in %s has %s, a name of one label, for which no CA issues certificates", t.name, show(it.s))
 		case seen[name]:
 			t.l.warn(it.at, "write it once", "extra_hosts in %s has %s twice", t.name, show(name))
 		default:
@@ -131,46 +137,4 @@ func (t table) extraHosts() []string {
 		}
 	}
 	return out
-}
-
-// readCertificates reads the [[certificate]] sections of one file.
-func (l *loader) readCertificates(top table) {
-	for _, t := range top.subs("certificate") {
-		t.only(certKeys)
-		c := Certificate{CertFile: t.path("cert_file", "fullchain.pem"), KeyFile: t.path("key_file", "privkey.pem"), At: t.pos()}
-		if c.CertFile == "" || c.KeyFile == "" {
-			continue
-		}
-		if l.opts.CheckCertificate != nil {
-			if err := l.opts.CheckCertificate(c.CertFile, c.KeyFile); err != nil {
-				what, remedy, _ := strings.Cut(err.Error(), "; ")
-				l.failFile(t.pos(), err, remedy, "in [[certificate]] %s", what)
-				continue
-			}
-		}
-		if worldReadable(c.KeyFile) {
-			l.warn(t.posOf("key_file"), "chmod 600 "+c.KeyFile, "key_file in [[certificate]]: every user of this machine can read %s", c.KeyFile)
-		}
-		if l.cfg.Listen.ProxyTLS() {
-			l.warn(t.pos(), "give the certificate to the proxy and take this out, or switch https on",
-				"[[certificate]] is not used: https in [listen] is off, so the certificates are the reverse proxy's")
-		}
-		l.cfg.Certificates = append(l.cfg.Certificates, c)
-	}
-}
-
-// path reads the path of a file that must be given; "" if it was reported.
-func (t table) path(key, example string) string {
-	s, ok := t.str(key, `"`+example+`"`)
-	if !ok {
-		if !t.has(key) {
-			t.l.fail(t.pos(), `write `+key+` = "`+example+`"`, "%s has no %s", t.name, key)
-		}
-		return ""
-	}
-	if s == "" {
-		t.fail(key, `write `+key+` = "`+example+`"`, "%s is empty", t.in(key))
-		return ""
-	}
-	return beside(t.file, s)
 }

@@ -182,9 +182,14 @@ type Options struct {
 	// asked when all settings could be read, and shows no secret. Nil checks
 	// nothing.
 	CheckAccount func(provider string, settings map[string]string) error
-	// CheckCertificate says what is wrong with a certificate and its key, in
-	// one line as CheckAccount does. Nil checks nothing.
-	CheckCertificate func(certFile, keyFile string) error
+	// CheckCertificate returns the names that a certificate is for, or says what
+	// is wrong with it and its key, in one line as CheckAccount does. Nil checks
+	// nothing.
+	CheckCertificate func(certFile, keyFile string) (names []string, err error)
+	// Starting makes what CheckCertificate finds a warning: the files of one
+	// host, half written when the machine went down, keep no other host from
+	// being served.
+	Starting bool
 	// CheckNotify says what is wrong with the URL of a [notify.NAME], without
 	// showing it. Nil checks nothing.
 	CheckNotify func(url string) error

@@ -58,7 +58,8 @@ func TestFaults(t *testing.T) {
 
 		// Values of the sections.
 		{"https without port", "[listen]\nhttps = \"192.0.2.1\"", []string{`7: https in [listen] is "192.0.2.1": it is not host:port`}},
-		{"https off", "[listen]\nhttps = \"\"", []string{`7: https in [listen] is ""`}},
+		{"https off", "[listen]\nhttps = \"\"", []string{`7: https in [listen] is off, and so is proxied: nobody could fetch a policy; write https = ":443", or name in proxied`}},
+		{"same port at one address", "[listen]\nadmin = \"127.0.0.1:443\"", []string{"7: admin in [listen] is an address that is already taken above"}},
 		{"https by name", "[listen]\nhttps = \"www.example.com:443\"", []string{`7: https in [listen] is "www.example.com:443": its host is not an address`}},
 		{"https port", "[listen]\nhttps = \":https\"", []string{`7: https in [listen] is ":https": its port is not a number`}},
 		{"same ports", "[listen]\nhttp = \":443\"", []string{"7: http and https in [listen] are both"}},
@@ -188,6 +189,8 @@ func TestACMEFaults(t *testing.T) {
 		{"fallback to nonsense", terms + "[acme.fallback]\naccept_terms = true\ndirectory = \"ftp://ca.example/dir\"\n", "5: directory in [acme.fallback] is not an https:// URL"},
 		{"fallback of a fallback", terms + "[acme.fallback]\naccept_terms = true\ndirectory = \"https://ca.example/dir\"\nworkers = 1\n", "6: unknown key workers in [acme.fallback]; it belongs in"},
 		{"extra host", terms + "extra_hosts = [\"192.0.2.1\"]\n", `3: extra_hosts in [acme] has "192.0.2.1": it is an IP address`},
+		{"extra host by wildcard", terms + "extra_hosts = [\"*.example.com\"]\n", `3: extra_hosts in [acme] has "*.example.com": a CA gives out wildcards only by way of DNS`},
+		{"extra host of one label", terms + "extra_hosts = [\"localhost\"]\n", `3: extra_hosts in [acme] has "localhost", a name of one label`},
 		{"policy host as extra", terms + "extra_hosts = [\"mta-sts.example.com\"]\n", `3: extra_hosts in [acme] has "mta-sts.example.com", which is a policy host`},
 		{"workers", terms + "workers = 1000\n", "3: workers in [acme] is 1000"},
 	}

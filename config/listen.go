@@ -1,8 +1,8 @@
 package config
 
 import (
+	"net"
 	"net/netip"
-	"strings"
 )
 
 func readListen(t table) Listen {
@@ -12,6 +12,9 @@ func readListen(t table) Listen {
 	if s, ok := t.str("https", `":443"`); ok && s == "" && t.has("proxied") {
 		// A reverse proxy ends TLS. It answers port 80 too.
 		out.HTTPS, out.HTTP = "", ""
+	} else if ok && s == "" {
+		t.fail("https", `write https = ":443", or name in proxied where a reverse proxy that ends TLS finds stshost`,
+			"https in [listen] is off, and so is proxied: nobody could fetch a policy")
 	} else if ok {
 		out.HTTPS = t.listenAddr("https", s, ":443")
 	}
@@ -37,6 +40,7 @@ func (t table) readProxies(out *Listen) {
 			"https and proxied in [listen] are both off: nobody could fetch a policy")
 	}
 	out.ProxyProtocol = t.prefixes("proxy_protocol", `["192.0.2.10", "192.0.2.64/28"]`)
+	t.everybody("proxy_protocol", out.ProxyProtocol, "who connects without a balancer is refused, or says that he is whoever he likes")
 	if t.has("proxy_protocol") && out.HTTPS == "" {
 		t.fail("proxy_protocol", "take it out: what a reverse proxy says of its clients is believed of trusted_proxies",
 			"proxy_protocol in [listen] is for https and http, and https is off")
@@ -51,6 +55,7 @@ func (t table) readProxies(out *Listen) {
 	out.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 	if t.has("trusted_proxies") {
 		out.TrustedProxies = t.prefixes("trusted_proxies", `["127.0.0.1", "192.0.2.0/24"]`)
+		t.everybody("trusted_proxies", out.TrustedProxies, "whoever reaches proxied may claim to have come by https")
 		if len(out.TrustedProxies) == 0 {
 			t.fail("trusted_proxies", "list the addresses of the proxies, or leave it out for those on this machine",
 				"trusted_proxies in [listen] names nobody, so nobody could fetch a policy by way of proxied")
@@ -78,15 +83,40 @@ func (t table) prefixes(key, example string) []netip.Prefix {
 	return out
 }
 
+// everybody warns of a list that has all addresses in it.
+func (t table) everybody(key string, list []netip.Prefix, consequence string) {
+	for _, p := range list {
+		if p.Bits() == 0 {
+			t.l.warn(t.posOf(key), "list only what stands in front of stshost", "%s has %s, which is everybody: %s", t.in(key), p, consequence)
+			return
+		}
+	}
+}
+
 // oneAddressEach reports listeners that want the same address.
 func (t table) oneAddressEach(l Listen) {
-	if l.HTTP == l.HTTPS && l.HTTP != "" && !strings.HasSuffix(l.HTTP, ":0") {
+	if sameAddress(l.HTTP, l.HTTPS) {
 		t.fail("http", `write another port, or http = "" to switch plain HTTP off`, "http and https in [listen] are both %s", show(l.HTTP))
 	}
-	if (l.Proxied == l.HTTPS || l.Proxied == l.HTTP) && l.Proxied != "" && !strings.HasSuffix(l.Proxied, ":0") {
+	if sameAddress(l.Proxied, l.HTTPS) || sameAddress(l.Proxied, l.HTTP) {
 		t.fail("proxied", "write another port", "proxied in [listen] is an address that is already taken above: %s", show(l.Proxied))
 	}
-	if (l.Admin == l.HTTPS || l.Admin == l.HTTP || l.Admin == l.Proxied) && !strings.HasSuffix(l.Admin, ":0") {
+	if sameAddress(l.Admin, l.HTTPS) || sameAddress(l.Admin, l.HTTP) || sameAddress(l.Admin, l.Proxied) {
 		t.fail("admin", `write admin = "`+defaultAdmin+`"`, "admin in [listen] is an address that is already taken above: %s", show(l.Admin))
 	}
+}
+
+// sameAddress reports whether two listeners cannot both have their address:
+// one without a host takes the port at every address.
+func sameAddress(a, b string) bool {
+	hostA, portA, errA := net.SplitHostPort(a)
+	hostB, portB, errB := net.SplitHostPort(b)
+	if errA != nil || errB != nil || portA != portB || portA == "0" {
+		return false
+	}
+	any := func(host string) bool {
+		ip, err := netip.ParseAddr(host)
+		return host == "" || err == nil && ip.IsUnspecified()
+	}
+	return hostA == hostB || any(hostA) || any(hostB)
 }

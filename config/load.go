@@ -24,6 +24,7 @@ type loader struct {
 	accounts map[string]bool // every [dns.NAME], even one with faults: it exists
 	declared int             // how many of them the config declares itself
 	profiles map[string]policySettings
+	ownNames []ownNames // of the certificates that can be used
 	// partial: a file could not be read whole, so what seems not to exist may
 	// stand there.
 	partial bool
@@ -68,6 +69,7 @@ func (l *loader) load(path string) {
 	}
 	l.readMain(top)
 	l.readDomains(tops)
+	l.idleCertificates()
 }
 
 // main reads the main file and parses it.

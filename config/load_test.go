@@ -299,24 +299,64 @@ func TestProxyTLS(t *testing.T) {
 func TestCertificateCheck(t *testing.T) {
 	files := map[string]string{"main.toml": terms + domain + "[[certificate]]\ncert_file = \"c.pem\"\nkey_file = \"k.pem\"\n"}
 	opts := options(nil)
-	opts.CheckCertificate = func(cert, key string) error {
-		return errors.New(filepath.Base(cert) + " does not fit " + filepath.Base(key) + "; name the key that belongs to it")
+	opts.CheckCertificate = func(cert, key string) ([]string, error) {
+		return nil, errors.New(filepath.Base(cert) + " does not fit " + filepath.Base(key) + "; name the key that belongs to it")
 	}
 	_, err := config.Load(write(t, files), opts)
 	if err == nil || !strings.HasSuffix(err.Error(), "main.toml:6: in [[certificate]] c.pem does not fit k.pem; name the key that belongs to it") {
 		t.Error(err)
 	}
-	opts.CheckCertificate = func(string, string) error { return nil }
+	opts.Starting = true // one that is half written keeps nobody from being served
+	cfg, err := config.Load(write(t, files), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkWarnings(t, cfg, "main.toml:6: [[certificate]] is left out until its files can be used, and its hosts have the CA's: c.pem does not fit k.pem")
+	opts.Starting = false
+
+	opts.CheckCertificate = func(string, string) ([]string, error) { return []string{"*.example.com"}, nil }
 	path := write(t, files)
 	key := filepath.Join(filepath.Dir(path), "k.pem")
 	if err := os.WriteFile(key, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	cfg, err := config.Load(path, opts)
-	if err != nil {
+	if cfg, err = config.Load(path, opts); err != nil {
 		t.Fatal(err)
 	}
 	checkWarnings(t, cfg, "main.toml:8: key_file in [[certificate]]: every user of this machine can read")
+}
+
+// A certificate for hosts that are not there is most likely the wrong file.
+func TestIdleCertificate(t *testing.T) {
+	opts := options(nil)
+	opts.CheckCertificate = func(string, string) ([]string, error) { return []string{"mta-sts.exmaple.com", "*.mail.example.com"}, nil }
+	section := "[[certificate]]\ncert_file = \"/c.pem\"\nkey_file = \"/k.pem\"\n"
+	cfg, err := config.Load(write(t, map[string]string{"main.toml": terms + domain + section}), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkWarnings(t, cfg, "main.toml:6: /c.pem in [[certificate]] is for mta-sts.exmaple.com, *.mail.example.com, and no host of this config is among them")
+	cfg, err = config.Load(write(t, map[string]string{"main.toml": terms + "extra_hosts = [\"sts.mail.example.com\"]\n" + domain + section}), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkWarnings(t, cfg, "")
+	cfg, err = config.Load(write(t, map[string]string{"main.toml": "[listen]\nhttps = \"\"\nproxied = \":8460\"\n" + domain + section}), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkWarnings(t, cfg, "main.toml:7: [[certificate]] is not used")
+}
+
+// Whoever lists everybody as a proxy believes everybody.
+func TestEverybodyIsAProxy(t *testing.T) {
+	cfg := load(t, map[string]string{"main.toml": "[listen]\nproxied = \":8460\"\ntrusted_proxies = [\"0.0.0.0/0\"]\nproxy_protocol = [\"::/0\"]\n" + terms + domain}, nil)
+	got := config.Errors(cfg.Warnings).Error()
+	for _, want := range []string{"trusted_proxies in [listen] has 0.0.0.0/0, which is everybody", "proxy_protocol in [listen] has ::/0, which is everybody"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("warnings:\n%s\nwant %q", got, want)
+		}
+	}
 }
 
 // What is told of a notification's URL never shows it.

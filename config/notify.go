@@ -66,7 +66,7 @@ func (l *loader) readNotifyTarget(name string, t table) Notify {
 		}
 	}
 	if t.has("repeat") {
-		if d, ok := t.duration("repeat", 0, 365*24*time.Hour, `"1d"`, ""); ok {
+		if d, ok := t.duration("repeat", 0, 52*7*24*time.Hour, `"1d"`, ""); ok {
 			out.Repeat = d
 		}
 	}

@@ -214,18 +214,30 @@ func TestOwnCertificateLeaves(t *testing.T) {
 	}
 }
 
-// Files that cannot be used are a fault of the config, with its line.
+// Files that cannot be used are a fault of the config, with its line; but they
+// keep a server that starts from nothing. Its hosts have the CA's certificate
+// until the files are right.
 func TestOwnCertificateFaulty(t *testing.T) {
 	w := newWorld(t, example)
 	files := w.bringCertificate(time.Now().Add(30*24*time.Hour), "*."+example)
 	w.writeConfig()
-	if err := os.Remove(files.key); err != nil {
+	if err := os.Rename(files.key, files.key+".away"); err != nil {
 		t.Fatal(err)
 	}
 	_, err := loadConfig(w.config())
 	if err == nil || !strings.Contains(err.Error(), w.config()+":") || !strings.Contains(err.Error(), "cannot read "+files.key) {
 		t.Errorf("got %v", err)
 	}
+
+	w.start()
+	w.sees(w.confirmed(example))
+	ofCA := w.certificate("mta-sts." + example)
+	w.told(state.SeverityWarning, "cannot read")
+	if err := os.Rename(files.key+".away", files.key); err != nil {
+		t.Fatal(err)
+	}
+	w.awaitCertificate("mta-sts."+example, ofCA)
+	w.await(example, "the own certificate", func(d server.DomainStatus) bool { return d.CertificateOwn == files.cert })
 }
 
 // The figures are those of the certificate that is served, though the store has

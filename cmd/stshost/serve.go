@@ -26,7 +26,7 @@ config again.`,
 			if err != nil {
 				return usageError{err}
 			}
-			cfg, err := loadConfig(o.config)
+			cfg, err := loadConfigToStart(o.config)
 			if err != nil {
 				return err
 			}

@@ -13,7 +13,19 @@ import (
 // loadConfig reads the config with the DNS providers that this binary has, and
 // has each provider look at its settings.
 func loadConfig(path string) (*config.Config, error) {
-	return config.Load(path, config.Options{
+	return config.Load(path, configOptions())
+}
+
+// loadConfigToStart is loadConfig for a server that starts: what can wait keeps
+// it from nothing.
+func loadConfigToStart(path string) (*config.Config, error) {
+	opts := configOptions()
+	opts.Starting = true
+	return config.Load(path, opts)
+}
+
+func configOptions() config.Options {
+	return config.Options{
 		Providers: providers(),
 		Refused:   dnsupdate.RefusedProviders(),
 		CheckAccount: func(provider string, settings map[string]string) error {
@@ -21,7 +33,7 @@ func loadConfig(path string) (*config.Config, error) {
 		},
 		CheckCertificate: acme.CheckOwn,
 		CheckNotify:      notify.Check,
-	})
+	}
 }
 
 func providers() map[string][]config.Setting {

@@ -155,7 +155,7 @@ type running struct {
 func (w *world) start() *running {
 	w.t.Helper()
 	w.writeConfig()
-	cfg, err := loadConfig(w.config())
+	cfg, err := loadConfigToStart(w.config())
 	if err != nil {
 		w.t.Fatal(err)
 	}
