@@ -329,7 +329,9 @@ func TestCertificateCheck(t *testing.T) {
 // A certificate for hosts that are not there is most likely the wrong file.
 func TestIdleCertificate(t *testing.T) {
 	opts := options(nil)
-	opts.CheckCertificate = func(string, string) ([]string, error) { return []string{"mta-sts.exmaple.com", "*.mail.example.com"}, nil }
+	opts.CheckCertificate = func(string, string) ([]string, error) {
+		return []string{"mta-sts.exmaple.com", "*.mail.example.com"}, nil
+	}
 	section := "[[certificate]]\ncert_file = \"/c.pem\"\nkey_file = \"/k.pem\"\n"
 	cfg, err := config.Load(write(t, map[string]string{"main.toml": terms + domain + section}), opts)
 	if err != nil {
