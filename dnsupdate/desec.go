@@ -79,6 +79,11 @@ func (c *desec) write(ctx context.Context, at site, e edit) error {
 	if err := pace(ctx, c.writes); err != nil {
 		return err
 	}
+	now, err := c.read(ctx, at)
+	if err != nil {
+		return err
+	}
+	e = e.onto(now)
 	set := desecRRset{Subname: relative(at, ""), Type: "TXT", TTL: int(max(at.ttl, desecMinTTL) / time.Second), Records: e.after()}
 	if set.Records == nil {
 		set.Records = []string{} // deletes the set

@@ -1,6 +1,9 @@
 package dnsupdate
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Two ways to carry out an edit, for the two kinds of APIs there are.
 
@@ -28,6 +31,21 @@ func (e edit) changes() []change {
 		all = append(all, last)
 	}
 	return all
+}
+
+// onto is the same edit of what stands at the name by now: what somebody else has
+// added since it was read stays. Between the two there may be a wait for the
+// account's turn.
+func (e edit) onto(now []record) edit {
+	next := edit{add: e.add}
+	for _, r := range now {
+		if slices.ContainsFunc(e.drop, func(d record) bool { return d.raw == r.raw }) {
+			next.drop = append(next.drop, r)
+		} else {
+			next.keep = append(next.keep, r)
+		}
+	}
+	return next
 }
 
 // after is the whole record set once the edit is carried out, in the provider's

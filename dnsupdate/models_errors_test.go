@@ -195,22 +195,30 @@ func TestHetznerPause(t *testing.T) {
 	}
 }
 
-// TestHetznerForeignMeanwhile shows that a record which somebody else adds between
-// our look and our change stays.
-func TestHetznerForeignMeanwhile(t *testing.T) {
-	m := hetznerModel()
-	b := startModel(t, m)
-	b.add(t, "x", `"`+stale+`"`)
-	looks := 0
-	m.before(func(req *http.Request) {
-		if looks++; looks == 2 {
-			b.add(t, "x", `"just \"now\"" "made"`)
-		}
-	})
-	if err := b.Push(t.Context(), target("x"), first); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff([]string{`"just \"now\"" "made"`, `"` + first + `"`}, b.show(t, "x")); diff != "" {
-		t.Error(diff)
+// TestForeignMeanwhile shows that a record which somebody else adds between our
+// look and our change stays, where a whole set is replaced.
+func TestForeignMeanwhile(t *testing.T) {
+	for name, start := range map[string]func() *model{"desec": desecModel, "hetzner": hetznerModel, "route53": route53Model} {
+		t.Run(name, func(t *testing.T) {
+			m := start()
+			b := startModel(t, m)
+			b.add(t, "x", `"`+stale+`"`)
+			looks := 0
+			m.before(func(req *http.Request) {
+				if req.Method == http.MethodGet && strings.Contains(req.URL.Path, "rrset") {
+					looks++
+				}
+				if looks == 2 {
+					looks++
+					b.add(t, "x", `"just \"now\"" "made"`)
+				}
+			})
+			if err := b.Push(t.Context(), target("x"), first); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff([]string{`"just \"now\"" "made"`, `"` + first + `"`}, b.show(t, "x")); diff != "" {
+				t.Error(diff)
+			}
+		})
 	}
 }

@@ -104,6 +104,13 @@ func (c *route53) write(ctx context.Context, at site, e edit) error {
 	if err != nil {
 		return err
 	}
+	now, err := c.read(ctx, at)
+	if err != nil {
+		return err
+	}
+	if e = e.onto(now); e.empty() {
+		return nil
+	}
 	if err := pace(ctx, c.limiter); err != nil {
 		return err
 	}
