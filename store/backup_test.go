@@ -209,6 +209,11 @@ func TestRestore(t *testing.T) {
 	due := fullDomain("d0.example")
 	due.NextRun = time.Time{}
 	equal(t, get[state.Domain](t)(s.Domain(t.Context(), "d0.example")), due)
+	// The events say so.
+	told := get[[]state.Event](t)(s.Events(t.Context(), state.EventQuery{Kind: state.KindStoreRestored}))
+	if len(told) != 1 || !told[0].Time.Equal(day(1)) || told[0].Evidence["as_of"] == "" {
+		t.Errorf("events of the restore: %+v", told)
+	}
 	noError(t, s.Close())
 
 	// Twice within a second, and back again.

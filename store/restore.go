@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/stshost/stshost/internal/state"
 )
 
 // Restored says what Restore did.
@@ -40,13 +42,13 @@ func Restore(ctx context.Context, file, path string, now time.Time) (Restored, e
 		return fail(err)
 	}
 	defer os.Remove(tmp) // does nothing once it has its name
-	if err := makeDue(ctx, tmp); err != nil {
+	if err := noteRestore(ctx, tmp, sum, now); err != nil {
 		return fail(err)
 	}
 	if err := s.settle(ctx); err != nil {
 		return fail(err)
 	}
-	if err := giveTo(tmp, s.name); err != nil {
+	if err := GiveTo(tmp, s.name); err != nil {
 		return fail(err)
 	}
 	kept, err := s.putAside(now)
@@ -63,9 +65,10 @@ func Restore(ctx context.Context, file, path string, now time.Time) (Restored, e
 	return Restored{Store: sum, Kept: kept}, nil
 }
 
-// makeDue has every domain of the copy looked at soon after the start: much may
-// have been announced that it knows nothing of.
-func makeDue(ctx context.Context, file string) error {
+// noteRestore has the copy know that it is one: every domain is looked at soon
+// after the start, for much may have been announced that it knows nothing of,
+// and an event tells why a server that it saw start never stopped.
+func noteRestore(ctx context.Context, file string, sum Summary, now time.Time) error {
 	s, err := newSQLite(file)
 	if err != nil {
 		return err
@@ -74,7 +77,27 @@ func makeDue(ctx context.Context, file string) error {
 		return err
 	}
 	err = s.exec(ctx, "make every domain due", s.dialect.statements.makeDue)
+	if err == nil && sum.SchemaVersion >= eventsSince {
+		_, err = s.AddEvents(ctx, []state.Event{restored(sum, now)})
+	}
 	return errors.Join(err, s.writer.Close())
+}
+
+// eventsSince is the version of the schema that brought their table.
+const eventsSince = 4
+
+// restored is the event of a restore.
+func restored(sum Summary, now time.Time) state.Event {
+	e := state.Event{
+		Time: now, Kind: state.KindStoreRestored, Severity: state.SeverityInfo,
+		Text: "the store was restored from a backup; what happened after the backup was made is not in it",
+	}
+	if !sum.LastRun.IsZero() {
+		asOf := sum.LastRun.UTC().Format(time.RFC3339)
+		e.Text = "the store was restored from a backup, as of " + asOf + "; what happened after that is not in it"
+		e.Evidence = map[string]string{"as_of": asOf}
+	}
+	return e
 }
 
 // settle moves the write-ahead log of the present store into its file, if it is
@@ -149,9 +172,9 @@ func (s *Store) dropLog() error {
 	return nil
 }
 
-// giveTo gives file the owner of the store in whose place it comes, or of its
+// GiveTo gives file, if root made it, the owner of the store at path, or of its
 // directory: root restores for the user that runs stshost.
-func giveTo(file, path string) error {
+func GiveTo(file, path string) error {
 	if os.Geteuid() != 0 {
 		return nil
 	}

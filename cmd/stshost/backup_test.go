@@ -123,6 +123,11 @@ func TestStoreCommands(t *testing.T) {
 		t.Errorf("a restore of what was there made the id %s of %s, %d orders, %d pushes more",
 			after.ID, before.ID, w.lab.CA.TotalOrders(), len(w.lab.DNS.Updates())-pushes)
 	}
+	// Its server was backed up while it ran, and never crashed.
+	events := w.must("events", "-n", "1000")
+	if err := saysAll(events, "the store was restored from a backup, as of 20"); err != nil || strings.Contains(events, "without stopping") {
+		t.Errorf("events after a restore (%v):\n%s", err, events)
+	}
 }
 
 // harmPage writes over a page in the middle of the store, as a disk does.

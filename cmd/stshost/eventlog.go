@@ -63,7 +63,9 @@ func (s *service) noteStart(ctx context.Context) {
 		Evidence: map[string]string{"version": version(), "domains": strconv.Itoa(len(s.started.Domains))},
 	}
 	started, stopped := s.lastEvent(ctx, state.KindServerStarted), s.lastEvent(ctx, state.KindServerStopped)
-	if started.ID > stopped.ID {
+	// A backup of a running server's store has seen it start and not stop.
+	restored := s.lastEvent(ctx, state.KindStoreRestored)
+	if started.ID > max(stopped.ID, restored.ID) {
 		e.Severity = state.SeverityWarning
 		e.Text = "the server has started; the one before it ended without stopping in order: it was killed, it crashed, or the machine lost power"
 		e.Remedy = "see the log of the service manager for how it ended"

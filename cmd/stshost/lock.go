@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/stshost/stshost/store"
 )
 
 // storeLock keeps a second server off a store: two would each change what the
@@ -25,8 +27,11 @@ func lockStore(path string) (*storeLock, error) {
 	}
 	f, err := os.OpenFile(lockPath(path), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("cannot make the lock of the store: %w; make its folder writable for the user that runs stshost", err)
+		return nil, fmt.Errorf("cannot open the lock of the store: %w; %s", err, lockRemedy(lockPath(path)))
 	}
+	// Root locks it to restore, and the user that runs stshost comes after. Where
+	// that cannot be done, lockRemedy tells that user.
+	_ = store.GiveTo(f.Name(), path)
 	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		defer f.Close()
@@ -40,6 +45,14 @@ func lockStore(path string) (*storeLock, error) {
 		fmt.Fprintln(f, os.Getpid()) // for the message above; the lock holds without it
 	}
 	return &storeLock{f}, nil
+}
+
+// lockRemedy is what to do about a lock that cannot be opened.
+func lockRemedy(lock string) string {
+	if _, err := os.Stat(lock); err == nil {
+		return "run this as the user that runs stshost; if this is that user, give it the file with `sudo chown USER " + lock + "`"
+	}
+	return "make its folder writable for the user that runs stshost, and run this as that user"
 }
 
 // release lets go of the lock. The file stays: to remove it would race with

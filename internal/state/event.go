@@ -114,6 +114,9 @@ const (
 	// KindStoreLost: events were not kept, because the store could not be
 	// written for too long.
 	KindStoreLost = "store.lost"
+	// KindStoreRestored: a backup was put in the place of the store. What
+	// happened between the two is in no event.
+	KindStoreRestored = "store.restored"
 )
 
 // EventKinds returns the kinds of events, sorted.
@@ -123,6 +126,6 @@ func EventKinds() []string {
 		KindConfigRefused, KindConfigReloaded,
 		KindDomainAdded, KindDomainBlocked, KindDomainChanged, KindDomainLeft, KindDomainRecovered, KindDomainStep,
 		KindHostBlocked, KindHostRecovered,
-		KindPolicyServed, KindRecordRepaired, KindServerStarted, KindServerStopped, KindStoreLost,
+		KindPolicyServed, KindRecordRepaired, KindServerStarted, KindServerStopped, KindStoreLost, KindStoreRestored,
 	}
 }
