@@ -11,7 +11,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-
 	"github.com/stshost/stshost/config"
 	"github.com/stshost/stshost/mtasts"
 )
@@ -276,80 +275,6 @@ mode = "none"
 	}
 }
 
-// With TLS ended by a reverse proxy there are no certificates to get, so no CA
-// is needed, and port 80 is the proxy's too.
-func TestProxyTLS(t *testing.T) {
-	cfg := load(t, map[string]string{"main.toml": "[listen]\nhttps = \"\"\nproxied = \"127.0.0.1:8460\"\n" + domain}, nil)
-	checkWarnings(t, cfg, "")
-	if !cfg.Listen.ProxyTLS() || cfg.Listen.HTTP != "" || cfg.ACME.Directory != "" {
-		t.Errorf("listen is %+v, acme %+v", cfg.Listen, cfg.ACME)
-	}
-	trusted := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
-	if d := cmp.Diff(trusted, cfg.Listen.TrustedProxies, cmpopts.EquateComparable(netip.Prefix{})); d != "" {
-		t.Error(d)
-	}
-	cfg = load(t, map[string]string{"main.toml": "[listen]\nhttps = \"\"\nproxied = \"127.0.0.1:8460\"\n" + terms + domain}, nil)
-	checkWarnings(t, cfg, "main.toml:4: [acme] is not used")
-	cfg = load(t, map[string]string{"main.toml": "[listen]\nhttps = \"\"\nproxied = \"127.0.0.1:8460\"\n" + domain +
-		"[[certificate]]\ncert_file = \"c.pem\"\nkey_file = \"k.pem\"\n"}, nil)
-	checkWarnings(t, cfg, "[[certificate]] is not used")
-}
-
-// A certificate that cannot be used is a fault of the config.
-func TestCertificateCheck(t *testing.T) {
-	files := map[string]string{"main.toml": terms + domain + "[[certificate]]\ncert_file = \"c.pem\"\nkey_file = \"k.pem\"\n"}
-	opts := options(nil)
-	opts.CheckCertificate = func(cert, key string) ([]string, error) {
-		return nil, errors.New(filepath.Base(cert) + " does not fit " + filepath.Base(key) + "; name the key that belongs to it")
-	}
-	_, err := config.Load(write(t, files), opts)
-	if err == nil || !strings.HasSuffix(err.Error(), "main.toml:6: in [[certificate]] c.pem does not fit k.pem; name the key that belongs to it") {
-		t.Error(err)
-	}
-	opts.Starting = true // one that is half written keeps nobody from being served
-	cfg, err := config.Load(write(t, files), opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	checkWarnings(t, cfg, "main.toml:6: [[certificate]] is left out until its files can be used, and its hosts have the CA's: c.pem does not fit k.pem")
-	opts.Starting = false
-
-	opts.CheckCertificate = func(string, string) ([]string, error) { return []string{"*.example.com"}, nil }
-	path := write(t, files)
-	key := filepath.Join(filepath.Dir(path), "k.pem")
-	if err := os.WriteFile(key, nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if cfg, err = config.Load(path, opts); err != nil {
-		t.Fatal(err)
-	}
-	checkWarnings(t, cfg, "main.toml:8: key_file in [[certificate]]: every user of this machine can read")
-}
-
-// A certificate for hosts that are not there is most likely the wrong file.
-func TestIdleCertificate(t *testing.T) {
-	opts := options(nil)
-	opts.CheckCertificate = func(string, string) ([]string, error) {
-		return []string{"mta-sts.exmaple.com", "*.mail.example.com"}, nil
-	}
-	section := "[[certificate]]\ncert_file = \"/c.pem\"\nkey_file = \"/k.pem\"\n"
-	cfg, err := config.Load(write(t, map[string]string{"main.toml": terms + domain + section}), opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	checkWarnings(t, cfg, "main.toml:6: /c.pem in [[certificate]] is for mta-sts.exmaple.com, *.mail.example.com, and no host of this config is among them")
-	cfg, err = config.Load(write(t, map[string]string{"main.toml": terms + "extra_hosts = [\"sts.mail.example.com\"]\n" + domain + section}), opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	checkWarnings(t, cfg, "")
-	cfg, err = config.Load(write(t, map[string]string{"main.toml": "[listen]\nhttps = \"\"\nproxied = \":8460\"\n" + domain + section}), opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	checkWarnings(t, cfg, "main.toml:7: [[certificate]] is not used")
-}
-
 // Whoever lists everybody as a proxy believes everybody.
 func TestEverybodyIsAProxy(t *testing.T) {
 	cfg := load(t, map[string]string{"main.toml": "[listen]\nproxied = \":8460\"\ntrusted_proxies = [\"0.0.0.0/0\"]\nproxy_protocol = [\"::/0\"]\n" + terms + domain}, nil)
@@ -368,73 +293,6 @@ func TestNotifyCheck(t *testing.T) {
 	_, err := config.Load(write(t, map[string]string{"main.toml": terms + domain + "[notify.ops]\nurl = \"smpt://u:hush@h\"\n"}), opts)
 	if err == nil || !strings.HasSuffix(err.Error(), "main.toml:6: in [notify.ops] url has no known service; write generic+https://") || strings.Contains(err.Error(), "hush") {
 		t.Error(err)
-	}
-}
-
-func TestInclude(t *testing.T) {
-	cfg := load(t, map[string]string{
-		"main.toml":       "include = [\"sub/*.toml\", \"sub/b.toml\", \"extra/x.toml\", \"later/*.toml\"]\n" + terms,
-		"sub/b.toml":      "[[domain]]\nname = \"b.example\"\nprofile = \"shared\"\n",
-		"sub/a.toml":      "[[domain]]\nname = \"a.example\"\nmx = [\"mx.a.example\"]\n",
-		"sub/.lock.toml":  "not a config",
-		"sub/readme.txt":  "nor this",
-		"extra/x.toml":    "[profile.shared]\nmx = [\"mx.shared.example\"]\nmax_age = \"2d\"\n",
-		"unrelated.toml":  "nor this",
-		"sub/deeper/c.md": "nor this",
-	}, nil)
-	dir := filepath.Dir(cfg.File)
-	var files, domains []string
-	for _, f := range cfg.Files {
-		files = append(files, strings.TrimPrefix(f, dir+"/"))
-	}
-	for _, d := range cfg.Domains {
-		domains = append(domains, d.Name+" "+d.MX[0]+" "+d.MaxAge.String()+" "+strings.TrimPrefix(d.At.String(), dir+"/"))
-	}
-	if d := cmp.Diff([]string{"main.toml", "sub/a.toml", "sub/b.toml", "extra/x.toml"}, files); d != "" {
-		t.Error(d)
-	}
-	if d := cmp.Diff([]string{
-		"a.example mx.a.example 168h0m0s sub/a.toml:1",
-		"b.example mx.shared.example 48h0m0s sub/b.toml:1",
-	}, domains); d != "" {
-		t.Error(d)
-	}
-}
-
-// The directory of a config is no pattern, whatever its name.
-func TestIncludeBesideOddDirectory(t *testing.T) {
-	path := write(t, map[string]string{
-		`[a]*\/main.toml`:    "include = [\"d/*.toml\"]\n" + terms,
-		`[a]*\/d/x.toml`:     "[[domain]]\nname = \"x.example\"\nmx = [\"mx.x.example\"]\n",
-		"main.toml":          "",
-		`other/d/never.toml`: "x",
-	})
-	cfg, err := config.Load(filepath.Join(filepath.Dir(path), `[a]*\/main.toml`), options(nil))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(cfg.Domains) != 1 {
-		t.Errorf("%d domains, want 1", len(cfg.Domains))
-	}
-}
-
-// A directory of include that cannot be read is not one without files: a reload
-// would drop every domain in it.
-func TestIncludeOfUnreadableDirectory(t *testing.T) {
-	path := write(t, map[string]string{
-		"main.toml": "include = [\"loop/*.toml\",\n\"file/*.toml\", \"*.toml\", \"gone/*/x.toml\"]\n" + terms,
-		"file":      "",
-	})
-	dir := filepath.Dir(path)
-	if err := os.Symlink("loop", filepath.Join(dir, "loop")); err != nil {
-		t.Fatal(err)
-	}
-	_, err := config.Load(path, options(nil))
-	const remedy = "; make it a directory that the user who runs stshost can read, or correct the pattern\n"
-	want := path + ":1: the directory " + dir + "/loop of the include pattern \"loop/*.toml\" cannot be read: too many levels of symbolic links" + remedy +
-		path + ":2: the directory " + dir + "/file of the include pattern \"file/*.toml\" cannot be read: not a directory" + remedy
-	if err == nil || err.Error()+"\n" != want {
-		t.Errorf("got:\n%v\nwant:\n%s", err, want)
 	}
 }
 
