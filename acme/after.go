@@ -23,6 +23,7 @@ func (i *Issuer) after(ctx context.Context, ca *authority, job state.CertJob, ou
 		job = i.afterForbidden(ca, job, now)
 	case limitedHost:
 		job.Attempts++
+		job.Problem = limitedName + out.problem
 		job.Due = later(out.retryAt, now.Add(patience(job, now)))
 	case limited:
 		reason := "the CA asks to wait: " + out.problem
@@ -37,6 +38,9 @@ func (i *Issuer) after(ctx context.Context, ca *authority, job state.CertJob, ou
 		ca.spent.extend(later(out.retryAt, now.Add(time.Second)), out.problem)
 	case unavailable:
 		job.Due = ca.pause.unusable(job.LastAttempt, now, time.Time{}, out.problem)
+		if out.limits {
+			ca.pause.heed()
+		}
 		job = i.elsewhere(ca, lost(job, out, now), now, out.ordered)
 	case storeBroken:
 		job.Due = now.Add(storeWait)

@@ -42,6 +42,7 @@ type outcome struct {
 	cert    state.Certificate // if issued
 	problem string            // if not
 	retryAt time.Time         // for limitedHost, limited, budget
+	limits  bool              // the CA limits us and does not say for how long; for unavailable
 }
 
 // errBudget is admit's refusal of an order that the budget does not allow.
@@ -161,7 +162,7 @@ func (c *authority) withoutAccount(stop context.Context, err error) outcome {
 	case errors.As(err, &ca) && ca.asked:
 		return outcome{verdict: limited, problem: err.Error(), retryAt: ca.retryAt}
 	case errors.As(err, &ca):
-		return outcome{verdict: unavailable, problem: err.Error()}
+		return outcome{verdict: unavailable, problem: err.Error(), limits: ca.problem.limits()}
 	}
 	return outcome{verdict: unavailable, problem: c.unreachable(err)}
 }
@@ -237,7 +238,7 @@ func (i *Issuer) judgeFailure(ca *authority, job state.CertJob, seen sighting, e
 	case seen.asked && (rateLimited || seen.status == http.StatusServiceUnavailable):
 		out.verdict, out.retryAt = limited, seen.retryAt
 	case rateLimited, ofAccount, seen.err != nil, seen.status >= 500:
-		out.verdict = unavailable
+		out.verdict, out.limits = unavailable, rateLimited
 		ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
 		defer cancel()
 		if err := ca.forgetAccount(ctx, seen.problem.kind() == "accountDoesNotExist"); err != nil {

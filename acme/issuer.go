@@ -74,6 +74,7 @@ type Issuer struct {
 	running atomic.Int64
 	told    *lru.Cache[string, told] // failures, by host
 	sound   *soundness
+	again   []again // of TryAgain, the last three hours; guarded by jobs
 
 	usingMu sync.Mutex
 	using   *authority // where orders go, as was told; guarded by usingMu

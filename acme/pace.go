@@ -53,6 +53,8 @@ type pause struct {
 	reason string
 	since  time.Time // when the CA was last found unusable
 	length int       // how often in a row
+	own    bool      // the wait is our own guess: nobody asked for it
+	ended  time.Time // when giveUp last ended it
 }
 
 // get returns until when to wait and why; ok is false when nothing holds.
@@ -67,7 +69,7 @@ func (p *pause) extend(until time.Time, reason string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if until = until.Round(0); until.After(p.until) {
-		p.until, p.reason = until, reason
+		p.until, p.reason, p.own = until, reason, false
 	}
 }
 
@@ -92,7 +94,7 @@ func (p *pause) unusable(began, now, retryAt time.Time, reason string) time.Time
 		}
 	}
 	if until := later(retryAt, now.Add(wait)).Round(0); until.After(p.until) {
-		p.until, p.reason = until, reason
+		p.until, p.reason, p.own = until, reason, retryAt.IsZero()
 	}
 	return p.until
 }

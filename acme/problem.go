@@ -31,6 +31,11 @@ func (p *problem) kind() string {
 	return strings.TrimPrefix(p.Type, "urn:ietf:params:acme:error:")
 }
 
+// limits reports whether the CA refused because of a limit (RFC 8555 §6.6).
+func (p *problem) limits() bool {
+	return p != nil && (p.Status == http.StatusTooManyRequests || p.kind() == "rateLimited")
+}
+
 // String gives the CA's words in one line.
 func (p *problem) String() string {
 	text := p.Detail

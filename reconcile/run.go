@@ -148,7 +148,7 @@ func notIssued(host string, status state.CertStatus) *blocked {
 		return &blocked{
 			step:   state.WaitingCertificate,
 			err:    fmt.Errorf("there is no certificate for %s yet: %s", host, status.Problem),
-			remedy: "mend what it names if it is on your side; the next attempt is at " + status.NextTry.UTC().Format(time.RFC3339),
+			remedy: state.CertificateRemedy,
 			retry:  time.Minute,
 		}
 	}

@@ -82,9 +82,11 @@ type ReloadResult struct {
 	Unchanged int      `json:"unchanged" doc:"Number of domains that stay as they were"`
 	Settings  []string `json:"settings,omitempty" doc:"Other settings that changed and are in force"`
 	Restart   []string `json:"restart,omitempty" doc:"Settings that changed and need a restart"`
+
+	TriedAgain int `json:"tried_again,omitempty" doc:"Number of hosts whose certificate could not be had, and is tried again earlier because of this reload"`
 }
 
-// Empty reports whether the reload found nothing changed.
+// Empty reports whether the reload found nothing changed in the configuration.
 func (r ReloadResult) Empty() bool {
 	return len(r.Added)+len(r.Changed)+len(r.Removed)+len(r.Settings)+len(r.Restart) == 0
 }

@@ -16,7 +16,7 @@ type Explanation struct {
 	Summary  string     `json:"summary" doc:"One sentence on how the domain stands"`
 	Blocking string     `json:"blocking,omitempty" doc:"The one thing that blocks the next step or is wrong now; empty if nothing does"`
 	Remedy   string     `json:"remedy,omitempty" doc:"What to do about it"`
-	NextRun  time.Time  `json:"next_run,omitzero" doc:"When stshost looks at the domain again by itself"`
+	NextRun  time.Time  `json:"next_run,omitzero" doc:"When stshost tries again by itself: the certificate, if that is what could not be had, or else the whole domain"`
 }
 
 // printProvider is the DNS provider whose records are entered by hand.
@@ -40,6 +40,9 @@ func stepText(s state.Step) string {
 func Explain(d DomainStatus) Explanation {
 	e := explainStep(d)
 	e.Domain, e.Step, e.NextRun = d.Domain, d.Step, d.NextRun
+	if d.CertificateProblem != "" && d.CertificateOwn == "" && d.CertificateNextTry.After(e.NextRun) {
+		e.NextRun = d.CertificateNextTry // looks until then find nothing new
+	}
 	if d.CertificateExternal {
 		e.Summary += " Its certificate is the reverse proxy's."
 	}
@@ -96,10 +99,7 @@ func explainStep(d DomainStatus) Explanation {
 		}
 		if d.CertificateProblem != "" {
 			e.Blocking = "the CA did not issue a certificate: " + d.CertificateProblem
-			e.Remedy = fmt.Sprintf("see that ports 80 and 443 of %s reach this server from everywhere and that no CAA record forbids the CA", host)
-			if !d.CertificateNextTry.IsZero() {
-				e.Remedy += "; it is tried again at " + utc(d.CertificateNextTry)
-			}
+			e.Remedy = fmt.Sprintf("see that ports 80 and 443 of %s reach this server from everywhere and that no CAA record forbids the CA; %s", host, state.CertificateRemedy)
 		}
 		return e
 	case state.Serving:
@@ -149,10 +149,7 @@ func explainConfirmed(d DomainStatus) Explanation {
 	case d.CertificateProblem != "":
 		e.Summary = "The policy is announced and confirmed, and its certificate could not be renewed so far."
 		e.Blocking = fmt.Sprintf("%s (the certificate is valid until %s)", d.CertificateProblem, utc(d.CertificateNotAfter))
-		e.Remedy = "mend what it names if it is on your side"
-		if !d.CertificateNextTry.IsZero() {
-			e.Remedy += "; it is tried again at " + utc(d.CertificateNextTry)
-		}
+		e.Remedy = state.CertificateRemedy
 	case mtasts.Mode(d.Mode) == mtasts.ModeNone && d.ModeSource == "adopted":
 		e.Remedy = `mode none was found published and taken over; to begin anew set mode = "testing" for the domain`
 	}

@@ -28,7 +28,7 @@ func TestExplain(t *testing.T) {
 		{"ordering", func(d *server.DomainStatus) { d.Step = state.WaitingCertificate }, "leads here", "under way", "wait"},
 		{"CA refused", func(d *server.DomainStatus) {
 			d.Step, d.CertificateProblem, d.CertificateNextTry = state.WaitingCertificate, "CAA forbids", next
-		}, "not issued", "CAA forbids", "tried again at 2026-01-02 03:04:05 UTC"},
+		}, "not issued", "CAA forbids", "`stshost reload` has it tried at once"},
 		{"serving", func(d *server.DomainStatus) { d.Step = state.Serving }, "not announced before", "proof", "[prove] via"},
 		{"proven", func(d *server.DomainStatus) { d.Step = state.Proven }, "does not announce it yet", "pushed", `"main"`},
 		{"proven, by hand", func(d *server.DomainStatus) { d.Step, d.DNSProvider = state.Proven, "print" }, "does not announce it yet", "by hand", `_mta-sts.a.example TXT "v=STSv1; id=someid;"`},
@@ -41,7 +41,7 @@ func TestExplain(t *testing.T) {
 		}, "gone wrong since", "two records", "remove one"},
 		{"renewal fails", func(d *server.DomainStatus) {
 			d.Step, d.Mode, d.CertificateProblem, d.CertificateNotAfter, d.CertificateNextTry = state.Confirmed, "enforce", "CAA forbids", next, next
-		}, "could not be renewed", "CAA forbids (the certificate is valid until 2026-01-02", "tried again at"},
+		}, "could not be renewed", "CAA forbids (the certificate is valid until 2026-01-02", "`stshost reload` has it tried at once"},
 		{"none, adopted", func(d *server.DomainStatus) {
 			d.Step, d.Mode, d.ModeSource = state.Confirmed, "none", "adopted"
 		}, "has left MTA-STS", "", `mode = "testing"`},

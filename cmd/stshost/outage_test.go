@@ -64,6 +64,30 @@ func TestCADown(t *testing.T) {
 	w.sees(w.confirmed(late.name))
 }
 
+// Whoever mended what the CA complained of does not wait for the next try.
+func TestReloadTriesAgain(t *testing.T) {
+	w := newWorld(t, example)
+	undo := w.lab.CA.FailValidation("mta-sts." + example)
+	s := w.start()
+	failed := func(attempts int) {
+		w.await(example, "a failure", func(server.DomainStatus) bool {
+			job, err := s.store.CertJob(t.Context(), "mta-sts."+example)
+			return err == nil && job.Attempts == attempts && !job.Running
+		})
+	}
+	failed(1)
+	s.pass(2*time.Minute, example)
+	failed(2)
+	s.reconciler.Wake(example)
+	d := w.await(example, "why there is no certificate", blockedBy("there is no certificate"))
+	w.explains(example, "`stshost reload` has it tried at once", "It is tried again at "+stamp(d.CertificateNextTry))
+	undo()
+	if out := w.stshost("reload"); !strings.Contains(out, "nothing changed in the config") || !strings.Contains(out, "are tried again: 1") {
+		t.Errorf("reload says:\n%s", out)
+	}
+	w.sees(w.confirmed(example))
+}
+
 func TestCALimitsOrders(t *testing.T) {
 	w := newWorld(t, example)
 	undo := w.lab.CA.RateLimit(time.Second)

@@ -58,9 +58,10 @@ func (s *service) reload(ctx context.Context) (server.ReloadResult, error) {
 		Restart:   needRestart(s.started, next),
 	}
 	// Whoever reloads may have mended something elsewhere just now.
+	res.TriedAgain = s.tryAgain(ctx)
 	s.reconciler.WakeBlocked()
 	if res.Empty() {
-		s.log.Info("config reloaded: nothing changed")
+		s.log.Info("config reloaded: nothing changed", "tried_again", res.TriedAgain)
 		return res, nil
 	}
 	for _, l := range [][]string{res.Added, res.Changed, res.Removed} {
@@ -70,8 +71,21 @@ func (s *service) reload(ctx context.Context) (server.ReloadResult, error) {
 		s.log.Warn(w.Error())
 	}
 	s.log.Info("config reloaded", "added", len(res.Added), "changed", len(res.Changed), "removed", len(res.Removed),
-		"settings", res.Settings, "restart", res.Restart)
+		"settings", res.Settings, "restart", res.Restart, "tried_again", res.TriedAgain)
 	return res, nil
+}
+
+// tryAgain has certificates tried again that could not be had, and returns how
+// many.
+func (s *service) tryAgain(ctx context.Context) int {
+	if s.started.Listen.ProxyTLS() {
+		return 0
+	}
+	n, err := s.issuer.TryAgain(ctx)
+	if err != nil {
+		s.log.Error("certificates that could not be had wait for their own time", "step", "certificate", "error", err)
+	}
+	return n
 }
 
 // hangups delivers SIGHUP from now on, so that none ends the process while it

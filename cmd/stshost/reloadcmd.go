@@ -15,7 +15,11 @@ func reloadCommand(o *options) *cobra.Command {
 		Use:   "reload",
 		Short: "Have the running server read its config again",
 		Long: `Reload has the running server read its config again. A config with faults
-changes nothing; the faults are shown, each with file and line.`,
+changes nothing; the faults are shown, each with file and line.
+
+What is blocked is looked at again at once, and certificates that could not be
+had are tried again: a host every five minutes at most, and not before a time
+that the CA has asked for.`,
 		Args: cobra.NoArgs,
 		RunE: action(func(cmd *cobra.Command, _ []string) error {
 			admin, err := adminAddress(o.config)
@@ -47,10 +51,10 @@ changes nothing; the faults are shown, each with file and line.`,
 
 // reloadSummary says in a line or a few what a reload changed.
 func reloadSummary(r server.ReloadResult) string {
-	if r.Empty() {
-		return "nothing changed"
-	}
 	var lines []string
+	if r.Empty() {
+		lines = append(lines, "nothing changed in the config")
+	}
 	for _, part := range []struct {
 		what  string
 		names []string
@@ -63,6 +67,9 @@ func reloadSummary(r server.ReloadResult) string {
 		} else if n > 0 {
 			lines = append(lines, part.what+": "+strings.Join(part.names, ", "))
 		}
+	}
+	if r.TriedAgain > 0 {
+		lines = append(lines, fmt.Sprintf("certificates that could not be had and are tried again: %d", r.TriedAgain))
 	}
 	return strings.Join(lines, "\n")
 }

@@ -167,6 +167,9 @@ func printDomain(w io.Writer, d server.DomainStatus) error {
 	row("certificate until", stamp(d.CertificateNotAfter))
 	row("own certificate", d.CertificateOwn)
 	row("certificate problem", d.CertificateProblem)
+	if d.CertificateProblem != "" && d.CertificateOwn == "" {
+		row("certificate next try", stamp(d.CertificateNextTry))
+	}
 	row("proof", d.Proof)
 	row("DNS account", d.DNSAccount)
 	row("last look", stamp(d.LastRun))

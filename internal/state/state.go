@@ -140,6 +140,10 @@ type CertStatus struct {
 // OwnRemedy is what the operator can do where CertStatus.Own has a Problem.
 const OwnRemedy = "write a renewed certificate to its files, or take its [[certificate]] out of the config and reload, and the CA takes over"
 
+// CertificateRemedy is what the operator can do where CertStatus.Problem says
+// why an attempt failed. It names no time: it is kept, and the time changes.
+const CertificateRemedy = "mend what it names if it is on your side; then `stshost reload` has it tried at once, unless the CA has asked to wait"
+
 // Valid reports whether a certificate exists that has not expired at t. One
 // that has not begun counts: CAs issue none for later, so the clock that says
 // so is behind, and another certificate would begin no sooner.
