@@ -82,6 +82,7 @@ type ReloadResult struct {
 	Unchanged int      `json:"unchanged" doc:"Number of domains that stay as they were"`
 	Settings  []string `json:"settings,omitempty" doc:"Other settings that changed and are in force"`
 	Restart   []string `json:"restart,omitempty" doc:"Settings that changed and need a restart"`
+	Warnings  []string `json:"warnings,omitempty" doc:"What is doubtful in the configuration, as file:line: what; remedy"`
 
 	TriedAgain int `json:"tried_again,omitempty" doc:"Number of hosts whose certificate could not be had, and is tried again earlier because of this reload"`
 }

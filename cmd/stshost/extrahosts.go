@@ -40,7 +40,7 @@ func printHosts(w io.Writer, all []server.HostStatus) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "FURTHER HOST\tCERTIFICATE UNTIL\tNEWS\tREMEDY")
 	for _, h := range all {
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", h.Host, day(h.CertificateNotAfter), h.Trouble(), h.Remedy)
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", h.Host, day(h.CertificateNotAfter), glance(h.Trouble()), glance(h.Remedy))
 	}
 	return tw.Flush()
 }

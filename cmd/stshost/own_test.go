@@ -104,8 +104,10 @@ func TestOwnCertificate(t *testing.T) {
 		t.Fatal(err)
 	}
 	files.put(files.cert, cert[:len(cert)/2])
-	d = w.await(example, "what is wrong with the file", func(d server.DomainStatus) bool { return d.CertificateProblem != "" })
-	if !strings.Contains(d.CertificateProblem, "half written") || d.Step != state.Confirmed {
+	d = w.await(example, "what is wrong with the file", func(d server.DomainStatus) bool {
+		return strings.Contains(d.CertificateProblem, "half written")
+	})
+	if d.Step != state.Confirmed {
 		t.Errorf("status %+v", d)
 	}
 	w.explains(example, "half written", files.cert, "write a renewed certificate")

@@ -57,6 +57,9 @@ func (s *service) reload(ctx context.Context) (server.ReloadResult, error) {
 		Settings:  changedSettings(old, next),
 		Restart:   needRestart(s.started, next),
 	}
+	for _, w := range next.Warnings {
+		res.Warnings = append(res.Warnings, w.Error())
+	}
 	// Whoever reloads may have mended something elsewhere just now.
 	res.TriedAgain = s.tryAgain(ctx)
 	s.reconciler.WakeBlocked()

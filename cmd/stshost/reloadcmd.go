@@ -43,6 +43,9 @@ that the CA has asked for.`,
 			if o.json {
 				return printJSON(cmd.OutOrStdout(), res)
 			}
+			for _, w := range res.Warnings {
+				fmt.Fprintln(cmd.ErrOrStderr(), "warning: "+w)
+			}
 			fmt.Fprintln(cmd.OutOrStdout(), reloadSummary(res))
 			return nil
 		}),

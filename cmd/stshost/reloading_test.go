@@ -254,3 +254,18 @@ func TestReloadNeedsRestart(t *testing.T) {
 	}
 	w.sees(before)
 }
+
+// A reload that makes something doubtful says so where it is asked for, and not
+// in the log alone.
+func TestReloadWarns(t *testing.T) {
+	w := newWorld(t, example)
+	w.start()
+	w.confirmed(example)
+	w.extra = "[dns.second]\nprovider = \"print\"\n"
+	w.domains[0].lines = `max_age = "1h"` + "\nmode = \"enforce\"\n"
+	w.writeConfig()
+	out, err := w.cli("reload")
+	if err != nil || !strings.Contains(out, "warning: "+w.config()+":") || !strings.Contains(out, "max_age of less than a day") || !strings.Contains(out, "changed: "+example) {
+		t.Errorf("%v:\n%s", err, out)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -19,7 +20,8 @@ import (
 )
 
 func statusCommand(o *options) *cobra.Command {
-	return &cobra.Command{
+	var trouble bool
+	cmd := &cobra.Command{
 		Use:   "status [DOMAIN]",
 		Short: "Show how far each domain is, or all about one",
 		Args:  cobra.MaximumNArgs(1),
@@ -36,16 +38,47 @@ func statusCommand(o *options) *cobra.Command {
 				if err != nil {
 					return err
 				}
+				summary := summarize(all)
+				if trouble {
+					all = slices.DeleteFunc(all, func(d server.DomainStatus) bool { return d.Trouble() == "" })
+					hosts = slices.DeleteFunc(hosts, func(h server.HostStatus) bool { return h.Trouble() == "" })
+				}
 				if o.json {
 					return printJSON(cmd.OutOrStdout(), struct {
 						Domains []server.DomainStatus `json:"domains"`
 						Hosts   []server.HostStatus   `json:"hosts,omitempty"`
 					}{all, hosts})
 				}
-				return errors.Join(printDomains(cmd.OutOrStdout(), all), printHosts(cmd.OutOrStdout(), hosts))
+				out := cmd.OutOrStdout()
+				if err := errors.Join(printDomains(out, all), printHosts(out, hosts)); err != nil {
+					return err
+				}
+				_, err = io.WriteString(out, summary)
+				return err
 			})
 		}),
 	}
+	cmd.Flags().BoolVar(&trouble, "trouble", false, "only where something is wrong or missing")
+	return cmd
+}
+
+// summarize counts domains by state, where there are too many to see at a glance.
+func summarize(all []server.DomainStatus) string {
+	if len(all) <= 20 {
+		return ""
+	}
+	steps, trouble := map[string]int{}, 0
+	for _, d := range all {
+		steps[cmp.Or(string(d.Step), "not looked at yet")]++
+		if d.Trouble() != "" {
+			trouble++
+		}
+	}
+	var parts []string
+	for _, step := range slices.Sorted(maps.Keys(steps)) {
+		parts = append(parts, fmt.Sprintf("%d %s", steps[step], step))
+	}
+	return fmt.Sprintf("\n%d domains: %s; something is wrong or missing at %d (--trouble shows these alone)\n", len(all), strings.Join(parts, ", "), trouble)
 }
 
 func explainCommand(o *options) *cobra.Command {
@@ -110,9 +143,18 @@ func printDomains(w io.Writer, all []server.DomainStatus) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "DOMAIN\tMODE\tSTATE\tID\tCERTIFICATE UNTIL\tNEWS")
 	for _, d := range all {
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", d.Domain, dash(d.Mode), dash(stateOf(d)), dash(d.ID), certificate(d), news(d))
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", d.Domain, dash(d.Mode), dash(stateOf(d)), dash(d.ID), certificate(d), glance(news(d)))
 	}
 	return tw.Flush()
+}
+
+// glance is as much of a text as a table has room for; `explain` has it all.
+func glance(text string) string {
+	const most = 100
+	if r := []rune(text); len(r) > most {
+		return strings.TrimSpace(string(r[:most-2])) + " …"
+	}
+	return text
 }
 
 // stateOf is the step, with the way of the proof if it was not the usual one:
