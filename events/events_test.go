@@ -12,6 +12,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stshost/stshost/events"
 	"github.com/stshost/stshost/internal/state"
@@ -183,10 +184,10 @@ func TestLongTextsAreClipped(t *testing.T) {
 		m := &memory{}
 		l := events.New(events.Config{Store: m})
 		e := happened(1)
-		e.Text, e.Evidence = strings.Repeat("x", 1<<20), map[string]string{"answer": strings.Repeat("y", 1<<20)}
+		e.Text, e.Evidence = "x"+strings.Repeat("ü", 1<<19), map[string]string{"answer": strings.Repeat("y", 1<<20)}
 		l.Record(e)
 		l.Close(t.Context())
-		if got := m.events[0]; len(got.Text) > 5000 || len(got.Evidence["answer"]) > 5000 {
+		if got := m.events[0]; len(got.Text) > 5000 || !utf8.ValidString(got.Text) || len(got.Evidence["answer"]) > 5000 {
 			t.Errorf("%d and %d bytes are kept", len(got.Text), len(got.Evidence["answer"]))
 		}
 	})
