@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -55,7 +56,13 @@ type item struct {
 	Gist     uint64    // the same for texts that say the same
 	Times    int       `json:",omitempty"` // how often it came back while it waited
 	Over     time.Time `json:",omitzero"`  // it ended before it was told
+	Relief   bool      `json:",omitempty"` // the end of what was critical
+	held     string    // what held it up; what does is found again after a restart
 }
+
+// breaksQuiet reports whether quiet hours do not hold the item back: who was
+// woken by something critical is told of its end as well.
+func (it *item) breaksQuiet() bool { return it.Severity == state.SeverityCritical || it.Relief }
 
 type what string
 
@@ -167,6 +174,7 @@ func (b *book) add(it item) {
 	if old := b.pending[it.Key]; it.Key != "" && old != nil {
 		old.Times++
 		old.Over = time.Time{}
+		old.Relief = old.Relief || it.Relief
 		return
 	}
 	b.alike[it.Gist]++
@@ -179,7 +187,7 @@ func (b *book) add(it item) {
 // cure ends the troubles that e says are over, and reports whether that is all
 // that e has to say.
 func (b *book) cure(e state.Event, subject string, now time.Time) bool {
-	found, told := false, false
+	found, told, relief := false, false, false
 	for key, t := range b.Open[subject] {
 		if !cures(e, t.Item.Kind) {
 			continue
@@ -189,14 +197,17 @@ func (b *book) cure(e state.Event, subject string, now time.Time) bool {
 		if it := b.pending[key]; t.Waiting && it != nil {
 			it.Over = e.Time
 		}
-		told = told || !t.Told.IsZero() && !t.Waiting
+		if !t.Told.IsZero() && !t.Waiting {
+			told = true
+			relief = relief || t.Item.Severity == state.SeverityCritical
+		}
 	}
 	if len(b.Open[subject]) == 0 {
 		delete(b.Open, subject)
 	}
 	if told && e.Kind != state.KindDomainLeft {
 		b.add(item{What: isOver, Kind: e.Kind, Severity: state.SeverityInfo, Subject: subject, Text: e.Text,
-			Time: e.Time, Seen: now, Key: "over " + subject, Gist: gist(e, subject)})
+			Time: e.Time, Seen: now, Key: "over " + subject, Gist: gist(e, subject), Relief: relief})
 	}
 	return found && e.Kind != state.KindDomainLeft
 }
@@ -242,12 +253,13 @@ func (b *book) remind(now time.Time, repeat time.Duration, stands func(kind, sub
 }
 
 // batch returns what may be told now, and otherwise when that can change:
-// zero if only an event can change it. held says what holds it up.
-func (b *book) batch(now time.Time, r rules) (items []*item, next time.Time, held string) {
+// zero if only an event can change it. It notes what holds items up.
+func (b *book) batch(now time.Time, r rules) (items []*item, next time.Time) {
 	quiet, until := r.quiet.at(now)
 	var first time.Time
 	for _, it := range b.Pending {
-		if quiet && it.Severity != state.SeverityCritical {
+		if quiet && !it.breaksQuiet() {
+			it.held = "quiet hours"
 			continue
 		}
 		items = append(items, it)
@@ -257,15 +269,15 @@ func (b *book) batch(now time.Time, r rules) (items []*item, next time.Time, hel
 	}
 	if len(items) == 0 {
 		if quiet && len(b.Pending) > 0 {
-			return nil, until, "quiet hours"
+			return nil, until
 		}
-		return nil, time.Time{}, ""
+		return nil, time.Time{}
 	}
 	// Times that lie ahead are those of a clock that was set back since.
 	if first.After(now) {
 		first = now
 	}
-	ready := first.Add(r.window)
+	ready, held := first.Add(r.window), ""
 	if b.Retry.After(ready) && !b.Retry.After(now.Add(24*time.Hour)) {
 		ready, held = b.Retry, "deliveries that failed"
 	}
@@ -276,12 +288,15 @@ func (b *book) batch(now time.Time, r rules) (items []*item, next time.Time, hel
 		}
 	}
 	if now.Before(ready) {
+		for _, it := range items {
+			it.held = cmp.Or(held, it.held)
+		}
 		if quiet && until.Before(ready) {
 			ready = until
 		}
-		return nil, ready, held
+		return nil, ready
 	}
-	return items, time.Time{}, ""
+	return items, time.Time{}
 }
 
 // delivered notes that items were told.

@@ -20,9 +20,8 @@ const (
 	shownNames  = 3  // of a group
 )
 
-// compose makes one message of what is to be told. held says what held it up,
-// "" if nothing did.
-func compose(items []*item, server, held string) Message {
+// compose makes one message of what is to be told.
+func compose(items []*item, server string) Message {
 	groups := group(items)
 	m := Message{Title: title(groups, len(items))}
 	var b strings.Builder
@@ -31,8 +30,8 @@ func compose(items []*item, server, held string) Message {
 	} else {
 		writeMany(&b, groups, len(items))
 	}
-	if held != "" {
-		fmt.Fprintf(&b, "Held back since %s by %s.\n", stamp(firstSeen(items)), held)
+	if it := firstHeld(items); it != nil {
+		fmt.Fprintf(&b, "Held back since %s by %s.\n", stamp(it.Seen), it.held)
 	}
 	fmt.Fprintf(&b, "Server: %s\n", server)
 	more := "stshost events"
@@ -184,11 +183,11 @@ func people(names []string, max int) string {
 	}
 }
 
-func firstSeen(items []*item) time.Time {
-	first := items[0].Seen
+// firstHeld is the earliest of the items that something held up, or nil.
+func firstHeld(items []*item) (first *item) {
 	for _, it := range items {
-		if it.Seen.Before(first) {
-			first = it.Seen
+		if it.held != "" && (first == nil || it.Seen.Before(first.Seen)) {
+			first = it
 		}
 	}
 	return first

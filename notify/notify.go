@@ -30,7 +30,7 @@ type Target struct {
 	URL  string         // of a service of shoutrrr; a secret
 	Min  state.Severity // what is less is not told; "" is warning
 	// QuietFrom and QuietTo, since midnight in Location, are the hours in which
-	// only what is critical is told; the rest waits for their end. Equal: none.
+	// only what is critical is told, and its end; the rest waits for theirs. Equal: none.
 	QuietFrom, QuietTo time.Duration
 	Location           *time.Location // nil: time.Local
 	// Repeat is after how long what is not over is said again; 0: never.
@@ -208,6 +208,9 @@ type Stats struct {
 	Sent    uint64 // messages delivered
 	Failed  uint64 // deliveries that failed; each is tried again
 	Waiting int    // events that wait to be told
+	// FailingSince is when the first of the deliveries failed that have failed
+	// one after the other until now; zero if the last one did not.
+	FailingSince time.Time
 }
 
 // Stats returns the present counts by target.

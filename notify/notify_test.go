@@ -251,7 +251,8 @@ func TestTargetThatFails(t *testing.T) {
 		o.pass(61 * time.Second) // and after 1 min
 		o.log.add(blocked("b.test", "It is blocked."))
 		o.pass(5 * time.Minute) // and after 5 min
-		if s := o.n.Stats()["ops"]; s.Failed != 3 || s.Waiting != 2 || s.Sent != 0 {
+		first := time.Date(2000, 1, 1, 0, 0, 30, 0, time.UTC)
+		if s := o.n.Stats()["ops"]; s.Failed != 3 || s.Waiting != 2 || s.Sent != 0 || !s.FailingSince.Equal(first) {
 			t.Errorf("counts are %+v", s)
 		}
 		o.post.set(nil, false)
@@ -259,6 +260,9 @@ func TestTargetThatFails(t *testing.T) {
 		o.wants()
 		o.pass(2 * time.Minute)
 		o.wants(one("2 domains", "a.test, b.test", "Held back since 2000-01-01 00:00:00 UTC by deliveries that failed."))
+		if s := o.n.Stats()["ops"]; s.Sent != 1 || !s.FailingSince.IsZero() {
+			t.Errorf("counts are %+v", s)
+		}
 		o.pass(time.Hour)
 		o.wants()
 	})
@@ -372,13 +376,17 @@ func TestQuietHours(t *testing.T) {
 		o.wants()
 		o.log.add(critical("c.test", "Mail is lost."))
 		o.pass(time.Minute)
-		o.wants(one("[stshost] critical: c.test: domain.blocked", "Mail is lost."))
+		if got := o.post.take(); len(got) != 1 || got[0].Title != "[stshost] critical: c.test: domain.blocked" || strings.Contains(got[0].Text, "Held back") {
+			t.Errorf("told %q, want what is critical, which nothing held back", got)
+		}
 		o.log.add(recovered("b.test"), recovered("c.test"))
-		o.pass(5*time.Hour - 2*time.Minute) // 06:59 in Berlin
+		o.pass(time.Minute) // who was woken is told of the end
+		o.wants(one("[stshost] all is well again: c.test", "The record is in DNS again."))
+		o.pass(5*time.Hour - 3*time.Minute) // 06:59 in Berlin
 		o.wants()
 		o.pass(2 * time.Minute)
-		o.wants(one("3 events", "domain.blocked, a.test: It is blocked.", "b.test: It is blocked (over since 2000-01-01 01:01:00 UTC)",
-			"well again, c.test: The record is in DNS again.", "Held back since 2000-01-01 00:00:00 UTC by quiet hours."))
+		o.wants(one("2 events", "domain.blocked, a.test: It is blocked.", "b.test: It is blocked (over since 2000-01-01 01:01:00 UTC)",
+			"Held back since 2000-01-01 00:00:00 UTC by quiet hours."))
 		o.log.add(blocked("d.test", "It is blocked."))
 		o.pass(time.Minute)
 		o.wants(one("d.test"))

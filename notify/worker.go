@@ -33,15 +33,17 @@ type worker struct {
 	stopped context.Context
 	stop    context.CancelFunc
 
-	sent, failed *atomic.Uint64 // go on with the next worker of the name
-	waiting      atomic.Int64   // events that wait to be told
-	hanging      atomic.Int64   // deliveries that got no answer and go on
+	// These go on with the next worker of the name.
+	sent, failed *atomic.Uint64
+	failing      *atomic.Int64 // since when all deliveries failed, in Unix nanoseconds; 0: the last did not
+
+	waiting atomic.Int64 // events that wait to be told
+	hanging atomic.Int64 // deliveries that got no answer and go on
 
 	book    *book
 	checkAt time.Time // when to look whether something may be told; zero: after an event
 	remind  time.Time // when something may have to be said again
 	saveAt  time.Time // when the book is stored; zero: it is
-	held    string    // what held up what is pending
 }
 
 // newWorker returns a worker that goes on where old, which may be nil, stops.
@@ -50,17 +52,21 @@ func (n *Notifier) newWorker(t Target, old *worker) *worker {
 	w := &worker{
 		n: n, target: t, after: n.last[t.Name],
 		rules: rules{window: n.cfg.Window, perHour: n.cfg.PerHour, quiet: quietHours{from: t.QuietFrom, to: t.QuietTo, loc: t.Location}},
-		sent:  new(atomic.Uint64), failed: new(atomic.Uint64),
+		sent:  new(atomic.Uint64), failed: new(atomic.Uint64), failing: new(atomic.Int64),
 	}
 	if old != nil {
-		w.sent, w.failed = old.sent, old.failed
+		w.sent, w.failed, w.failing = old.sent, old.failed, old.failing
 	}
 	w.stopped, w.stop = context.WithCancel(context.Background())
 	return w
 }
 
 func (w *worker) stats() Stats {
-	return Stats{Sent: w.sent.Load(), Failed: w.failed.Load(), Waiting: int(w.waiting.Load())}
+	s := Stats{Sent: w.sent.Load(), Failed: w.failed.Load(), Waiting: int(w.waiting.Load())}
+	if since := w.failing.Load(); since != 0 {
+		s.FailingSince = time.Unix(0, since)
+	}
+	return s
 }
 
 // run tells the target until ctx ends.
@@ -183,11 +189,8 @@ func (w *worker) look(ctx context.Context) {
 		w.count()
 	}
 	if !w.checkAt.IsZero() && !now.Before(w.checkAt) {
-		items, next, held := w.book.batch(now, w.rules)
+		items, next := w.book.batch(now, w.rules)
 		w.checkAt = next
-		if held != "" {
-			w.held = held
-		}
 		if len(items) > 0 {
 			w.tell(ctx, items)
 		}
@@ -199,7 +202,7 @@ func (w *worker) look(ctx context.Context) {
 
 // tell delivers items in one message.
 func (w *worker) tell(ctx context.Context, items []*item) {
-	err := w.deliver(ctx, compose(items, w.n.cfg.Server, w.held))
+	err := w.deliver(ctx, compose(items, w.n.cfg.Server))
 	if ctx.Err() != nil && err != nil {
 		return // a stop is no failure: told after the start
 	}
@@ -207,13 +210,14 @@ func (w *worker) tell(ctx context.Context, items []*item) {
 	w.checkAt = now // for what may not be told with these
 	if err != nil {
 		w.failed.Add(1)
+		w.failing.CompareAndSwap(0, now.UnixNano())
 		retry := w.book.failed(now)
 		w.n.log.Warn("a notification could not be delivered", "target", w.target.Name, "events", len(items), "next_try", retry, "error", err)
 		return
 	}
 	w.sent.Add(1)
 	w.book.delivered(items, now)
-	w.held = ""
+	w.failing.Store(0)
 	w.count()
 	w.n.log.Info("a notification was sent", "target", w.target.Name, "events", len(items))
 	// Also when a stop has come: what was told must not be told again.

@@ -55,6 +55,7 @@ func newFigures(s *service) *figures {
 		{"stshost_notifications_sent_total", "Notifications delivered since the start, by target.", []string{"target"}},
 		{"stshost_notifications_failed_total", "Deliveries of notifications that failed since the start, by target; each is tried again.", []string{"target"}},
 		{"stshost_notifications_waiting", "Events that wait to be told, by target: collected, held back, or not deliverable.", []string{"target"}},
+		{"stshost_notifications_failing_since_timestamp_seconds", "Since when every delivery has failed, in Unix time, by target; 0 if the last one did not.", []string{"target"}},
 	} {
 		f.descs[m.name] = prometheus.NewDesc(m.name, m.help, m.labels, nil)
 	}
@@ -93,6 +94,7 @@ func (f *figures) Collect(ch chan<- prometheus.Metric) {
 		e.counter("stshost_notifications_sent_total", s.Sent, target)
 		e.counter("stshost_notifications_failed_total", s.Failed, target)
 		e.gauge("stshost_notifications_waiting", s.Waiting, target)
+		e.time("stshost_notifications_failing_since_timestamp_seconds", s.FailingSince, target)
 	}
 }
 
