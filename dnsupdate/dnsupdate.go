@@ -69,6 +69,7 @@ type account struct {
 	Account
 	client  client
 	secrets redactor
+	silence silence
 	counters
 }
 
@@ -101,8 +102,8 @@ func New(cfg Config) (*Updater, error) {
 }
 
 // SetAccounts replaces all accounts. One that is unchanged keeps its client,
-// and with it its pacing and what it has learnt about zones. On an error
-// nothing is replaced.
+// and with it its pacing and what it has learnt about zones. An account that did
+// not answer is asked again at once. On an error nothing is replaced.
 func (u *Updater) SetAccounts(accounts map[string]Account) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -123,6 +124,9 @@ func (u *Updater) SetAccounts(accounts map[string]Account) error {
 	}
 	if len(errs) > 0 {
 		return errors.Join(errs...)
+	}
+	for _, a := range next {
+		a.silence.end()
 	}
 	u.accounts = next
 	return nil
@@ -163,7 +167,8 @@ func open(a Account, env environment) (*account, error) {
 // whose provider is "print" it returns an error that wraps state.ErrManual
 // unless the authoritative servers show the record already. An error leaves
 // the state unknown: push again, or look. A CNAME at the name is followed, see
-// Observe; the record is written where it leads, with the same account.
+// Observe; the record is written where it leads, with the same account. While
+// the account does not answer it fails at once, with a *SilentError.
 func (u *Updater) Push(ctx context.Context, target state.Target, txt string) error {
 	if !mtasts.IsRecord(txt) {
 		return fmt.Errorf("push %s: %q is not an MTA-STS record", target.Name, txt)
@@ -253,20 +258,35 @@ func (u *Updater) changeWith(ctx context.Context, a *account, target state.Targe
 		unlock()
 		return err
 	}
-	err = a.secrets.error(within(ctx, u.cfg.Timeout, unlock, func(ctx context.Context) error {
+	err = u.heard(ctx, a, target.Account, unlock, func(ctx context.Context) error {
 		return u.apply(ctx, a.client, target.Account, r, ttl, want)
-	}))
+	})
 	if err == nil {
 		return nil
 	}
 	if fresh {
 		u.release(r)
 	}
+	if errors.As(err, new(*SilentError)) {
+		return err
+	}
 	err = fmt.Errorf("dns account %s (%s): %w", target.Account, a.Provider, err)
 	if errors.As(err, new(*noZoneError)) && r.aliased() {
 		return r.foreign(target.Account, err)
 	}
 	return err
+}
+
+// heard runs f within the timeout, unless the account does not answer these
+// minutes, and calls done when f has really ended.
+func (u *Updater) heard(ctx context.Context, a *account, name string, done func(), f func(context.Context) error) error {
+	probe, err := a.silence.enter(u.cfg.Now(), name, a.Provider)
+	if err != nil {
+		done()
+		return err
+	}
+	err = a.secrets.error(within(ctx, u.cfg.Timeout, done, f))
+	return a.silence.leave(u.cfg.Now(), name, a.Provider, probe, ctx.Err() != nil, err)
 }
 
 // apply reads, compares and writes.

@@ -76,5 +76,18 @@ func within(ctx context.Context, timeout time.Duration, done func(), f func(cont
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return fmt.Errorf("no answer within %s; what became of the change is not known, it is looked at again: %w", timeout, limited.Err())
+	return &overdueError{after: timeout, err: limited.Err()}
 }
+
+// overdueError says that a change was given up after so long.
+type overdueError struct {
+	after time.Duration
+	err   error
+}
+
+func (e *overdueError) Error() string {
+	return fmt.Sprintf("%s; what became of the change is not known, it is looked at again: %v", e.short(), e.err)
+}
+
+func (e *overdueError) Unwrap() error { return e.err }
+func (e *overdueError) short() string { return fmt.Sprintf("no answer within %s", e.after) }

@@ -50,6 +50,7 @@ func newFigures(s *service) *figures {
 
 		{"stshost_dns_pushes_total", "Changes of records tried since the start, by account.", []string{"account"}},
 		{"stshost_dns_failures_total", "Changes of records that failed since the start, by account.", []string{"account"}},
+		{"stshost_dns_paused_until_timestamp_seconds", "Until when the account is left alone because it does not answer, in Unix time, by account; 0 if it answers.", []string{"account"}},
 
 		{"stshost_events_total", "Events since the start, by severity.", []string{"severity"}},
 		{"stshost_notifications_sent_total", "Notifications delivered since the start, by target.", []string{"target"}},
@@ -85,6 +86,7 @@ func (f *figures) Collect(ch chan<- prometheus.Metric) {
 	for account, s := range f.s.dns.Stats() {
 		e.counter("stshost_dns_pushes_total", s.Pushes, account)
 		e.counter("stshost_dns_failures_total", s.Failures, account)
+		e.time("stshost_dns_paused_until_timestamp_seconds", s.PausedUntil, account)
 	}
 	counts := f.s.events.Counts()
 	for _, s := range []state.Severity{state.SeverityInfo, state.SeverityWarning, state.SeverityCritical} {
