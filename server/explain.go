@@ -11,7 +11,7 @@ import (
 
 // Explanation says what keeps a domain from being protected, if anything does.
 type Explanation struct {
-	Domain   string     `json:"domain" doc:"Policy domain in A-labels"`
+	Domain   string     `json:"domain" doc:"Policy domain in A-labels, or the host that it is about"`
 	Step     state.Step `json:"step" doc:"How far the domain has come; empty before the first look"`
 	Summary  string     `json:"summary" doc:"One sentence on how the domain stands"`
 	Blocking string     `json:"blocking,omitempty" doc:"The one thing that blocks the next step or is wrong now; empty if nothing does"`

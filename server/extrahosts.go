@@ -79,3 +79,28 @@ func (s *Server) hostRow(h HostStatus) templates.HostRow {
 	}
 	return row
 }
+
+// ExplainHost says in plain words what keeps a host beside the policy hosts from
+// having a certificate, and what to do about it.
+func ExplainHost(h HostStatus) Explanation {
+	e := Explanation{
+		Domain: h.Host, Blocking: h.Trouble(), Remedy: h.Remedy, NextRun: h.NextRun,
+		Summary: h.Host + " is one of the extra_hosts: it has a certificate, and no policy.",
+	}
+	if h.CertificateNotAfter.IsZero() {
+		e.Summary = h.Host + " is one of the extra_hosts, and has no certificate yet."
+	}
+	if h.CertificateProblem == "" {
+		return e
+	}
+	if e.Remedy == "" {
+		e.Remedy = state.CertificateRemedy
+		if h.CertificateOwn != "" {
+			e.Remedy = state.OwnRemedy
+		}
+	}
+	if h.CertificateOwn == "" && h.CertificateNextTry.After(e.NextRun) {
+		e.NextRun = h.CertificateNextTry
+	}
+	return e
+}

@@ -33,6 +33,9 @@ time, its severity (info, warning, critical), the domain or host it is about,
 and what can be done about it. --follow goes on with what comes next, until
 interrupted, also over a restart of the server.
 
+A host may stand in for DOMAIN: one of the extra_hosts, or a policy host, which
+means its domain.
+
 With --json each event is one JSON object on a line, with its evidence.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: action(func(cmd *cobra.Command, args []string) error {
@@ -43,6 +46,11 @@ With --json each event is one JSON object on a line, with its evidence.`,
 			return withReader(cmd, o, func(ctx context.Context, r reader) error {
 				p := &eventPrinter{w: cmd.OutOrStdout(), json: o.json}
 				f := follower{ask: r, q: q, print: p.print, note: func(text string) { fmt.Fprintln(cmd.ErrOrStderr(), text) }}
+				if q.Domain != "" {
+					if err := whom(ctx, r, &f.q, q.Domain); err != nil {
+						return err
+					}
+				}
 				if _, off := r.(*offline); off && follow {
 					return errors.New("events can be followed only while a server runs; leave --follow out to see those that are stored")
 				}
@@ -131,24 +139,9 @@ func (f follower) first(ctx context.Context) (last int64, err error) {
 		return 0, err
 	}
 	if len(found) == 0 {
-		return 0, f.nothing(ctx)
+		return 0, nil
 	}
 	return lastID(found, 0), f.print(found)
-}
-
-// nothing tells a domain of which no event is wanted from one that nobody
-// knows. A domain that left has events.
-func (f follower) nothing(ctx context.Context) error {
-	if f.q.Domain == "" {
-		return nil
-	}
-	if any, err := f.ask.Events(ctx, state.EventQuery{Domain: f.q.Domain, Newest: true, Limit: 1}, 0); err != nil || len(any) > 0 {
-		return err
-	}
-	if _, err := f.ask.Domain(ctx, f.q.Domain); errors.Is(err, state.ErrNotFound) {
-		return fmt.Errorf("nothing is known of %s: it is not in the config, and no event about it is kept", f.q.Domain)
-	}
-	return nil
 }
 
 // eventWait is how long one question waits for an event, and eventPause how

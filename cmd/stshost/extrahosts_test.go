@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -30,6 +31,28 @@ func (w *world) awaitHost(what string, accept func(server.HostStatus) bool) serv
 	return last
 }
 
+// explainsHost wants commands that take a domain to take hosts too.
+func (w *world) explainsHost(central string) {
+	w.t.Helper()
+	for want, args := range map[string][]string{
+		"further host:": {"status", central}, `"host": "` + central + `"`: {"status", central, "--json"},
+		"one of the extra_hosts": {"explain", central}, `"domain": "` + central + `"`: {"explain", central, "--json"},
+		"there is no certificate for the host": {"events", central},
+		"policy host:":                         {"status", "mta-sts." + example},
+		"The policy is served and announced":   {"explain", "mta-sts." + example},
+		"_mta-sts." + example + ".":            {"records", "mta-sts." + example},
+		"a first policy is served":             {"events", "mta-sts." + example},
+	} {
+		if out := w.stshost(args...); !strings.Contains(out, want) {
+			w.t.Errorf("%v does not say %q:\n%s", args, want, out)
+		}
+	}
+	out, err := exec.Command("stshost", "records", central, "--config", w.config()).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "needs no record but") {
+		w.t.Errorf("records: %v\n%s", err, out)
+	}
+}
+
 // An extra host gets a certificate once it leads here, says what it is, has no
 // policy, and goes with its line in the config.
 func TestExtraHosts(t *testing.T) {
@@ -46,6 +69,9 @@ func TestExtraHosts(t *testing.T) {
 		t.Errorf("status says:\n%s", out)
 	}
 
+	w.explains(central, "no certificate yet", "has no address in DNS")
+	w.explainsHost(central)
+
 	if err := w.lab.DNS.Set(central, "A", "127.0.0.1"); err != nil {
 		t.Fatal(err)
 	}
@@ -55,6 +81,9 @@ func TestExtraHosts(t *testing.T) {
 	})
 	if h.CertificateNextTry.IsZero() {
 		t.Error("nobody says when it is renewed")
+	}
+	if out := w.stshost("explain", central); !strings.Contains(out, "it has a certificate") || strings.Contains(out, "What blocks it") {
+		t.Errorf("explain says:\n%s", out)
 	}
 	v := w.visitor("", "h2")
 	for path, want := range map[string]struct {
@@ -82,6 +111,7 @@ func TestExtraHosts(t *testing.T) {
 	if out := w.stshost("status"); !strings.Contains(out, central+"  "+day(h.CertificateNotAfter)) {
 		t.Errorf("status without a server says:\n%s", out)
 	}
+	w.explainsHost(central)
 	s = w.start()
 	w.awaitHost("all well", func(h server.HostStatus) bool { return !h.LastRun.IsZero() && h.Trouble() == "" })
 	if n := w.lab.CA.Orders(central); n != 1 {

@@ -23,11 +23,13 @@ func statusCommand(o *options) *cobra.Command {
 	var trouble bool
 	cmd := &cobra.Command{
 		Use:   "status [DOMAIN]",
-		Short: "Show how far each domain is, or all about one",
+		Short: "Show how far each domain is, or all about one domain or host",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: action(func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
-				return answer(cmd, o, args[0], reader.Domain, printDomain)
+				return answer(cmd, o, args[0], reader.Domain, printDomain, func(h server.HostStatus) (any, func(io.Writer) error) {
+					return h, func(w io.Writer) error { return printHost(w, h) }
+				})
 			}
 			return withReader(cmd, o, func(ctx context.Context, r reader) error {
 				all, err := r.Domains(ctx)
@@ -84,13 +86,16 @@ func summarize(all []server.DomainStatus) string {
 func explainCommand(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use:   "explain DOMAIN",
-		Short: "Say the one thing that blocks a domain, and the remedy",
+		Short: "Say the one thing that blocks a domain or host, and the remedy",
 		Args:  cobra.ExactArgs(1),
 		RunE: action(func(cmd *cobra.Command, args []string) error {
 			return answer(cmd, o, args[0], func(r reader, ctx context.Context, name string) (server.Explanation, error) {
 				d, err := r.Domain(ctx, name)
 				return server.Explain(d), err
-			}, printExplanation)
+			}, printExplanation, func(h server.HostStatus) (any, func(io.Writer) error) {
+				e := server.ExplainHost(h)
+				return e, func(w io.Writer) error { return printExplanation(w, e) }
+			})
 		}),
 	}
 }
@@ -115,27 +120,44 @@ func recordsCommand(o *options) *cobra.Command {
 			}, func(w io.Writer, a recordsAnswer) error {
 				_, err := io.WriteString(w, server.FormatZone(a.Records))
 				return err
-			})
+			}, nil)
 		}),
 	}
 }
 
-// answer asks about one domain and prints what came, as JSON or for people.
+// answer asks about one domain and prints what came, as JSON or for people. Of
+// a host beside the policy hosts it prints what host makes of it; nil: nothing
+// can be said of those.
 func answer[T any](cmd *cobra.Command, o *options, domain string,
-	ask func(reader, context.Context, string) (T, error), print func(io.Writer, T) error) error {
+	ask func(reader, context.Context, string) (T, error), print func(io.Writer, T) error,
+	host func(server.HostStatus) (any, func(io.Writer) error)) error {
 	name, err := mtasts.ParseDomain(domain)
 	if err != nil {
 		return usageError{err}
 	}
 	return withReader(cmd, o, func(ctx context.Context, r reader) error {
-		v, err := ask(r, ctx, name)
+		var shown any
+		v, err := askDomain(ctx, name, func(ctx context.Context, name string) (T, error) { return ask(r, ctx, name) })
+		show := func(w io.Writer) error { return print(w, v) }
+		shown = v
+		if errors.Is(err, state.ErrNotFound) {
+			h, hostErr := furtherHost(ctx, r, name)
+			switch {
+			case hostErr != nil || h == nil:
+			case host == nil:
+				err = fmt.Errorf("%s is one of the extra_hosts: it needs no record but those that lead it to this server", name)
+			default:
+				shown, show = host(*h)
+				err = nil
+			}
+		}
 		if err != nil {
 			return err
 		}
 		if o.json {
-			return printJSON(cmd.OutOrStdout(), v)
+			return printJSON(cmd.OutOrStdout(), shown)
 		}
-		return print(cmd.OutOrStdout(), v)
+		return show(cmd.OutOrStdout())
 	})
 }
 
