@@ -148,6 +148,20 @@ func (o *Own) faultOf(c *ownCert) error {
 	return nil
 }
 
+// Refused counts the pairs whose files cannot be used as they are: what was
+// loaded of them before is served, or nothing.
+func (o *Own) Refused() int {
+	n := 0
+	if x := o.index.Load(); x != nil {
+		for _, p := range x.pairs {
+			if p.fault != nil {
+				n++
+			}
+		}
+	}
+	return n
+}
+
 // ownIndex finds certificates by name. It never changes.
 type ownIndex struct {
 	byName map[string][]*ownCert // by dNSName, "*." and all; the latest expiry first

@@ -50,6 +50,10 @@ func (t *task) fetchBack(ctx context.Context, body []byte) (proof string, err er
 	if err != nil && t.proxy {
 		return "", &blocked{err: fmt.Errorf("a sender cannot fetch the policy from %s: %w", host, err), remedy: proxyRemedy(host, err)}
 	}
+	var distrusted *tls.CertificateVerificationError
+	if t.own != "" && errors.As(err, &distrusted) {
+		return "", &blocked{err: fmt.Errorf("a sender cannot fetch the policy from %s: %w", host, err), remedy: ownRemedy(host, t.own)}
+	}
 	if err != nil {
 		return "", &blocked{
 			err:    fmt.Errorf("a sender cannot fetch the policy from %s: %w", host, err),
@@ -66,6 +70,14 @@ func proxyRemedy(host string, err error) string {
 	}
 	return fmt.Sprintf("let every A and AAAA record of %s lead to the reverse proxy, and have that pass requests for it on to stshost unchanged, "+
 		"with Host and X-Forwarded-Proto: https; %s", host, viaHint)
+}
+
+// ownRemedy says what to look at in the own certificate that is served for host
+// and that a sender would not take.
+func ownRemedy(host, file string) string {
+	return fmt.Sprintf("senders take only a certificate of a CA that they trust, with its intermediate certificates: put such a one into %s, "+
+		"or take its [[certificate]] out of the config and reload, and the CA takes over; "+
+		"if it is in order, another server answers: let every A and AAAA record of %s lead here", file, host)
 }
 
 // tlsFailed reports whether err comes from a TLS handshake.

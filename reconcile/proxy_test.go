@@ -47,3 +47,23 @@ func TestCertificateOfAProxy(t *testing.T) {
 		})
 	}
 }
+
+// An own certificate that senders do not trust is put right in its file, not in
+// DNS.
+func TestOwnCertificateDistrusted(t *testing.T) {
+	for err, remedy := range map[error]string{
+		&tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}: "put such a one into /etc/own.pem",
+		errors.New("connection refused"):                                     "let every A and AAAA record of mta-sts.example.com lead to this server",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			l := newLab()
+			l.own, l.fetchErr = "/etc/own.pem", err
+			p := l.start(t, want(example, "mx1.example.com"))
+			defer p.stop()
+			settleFor(time.Minute)
+			if d := wantStep(t, p, state.Serving); !strings.Contains(d.Remedy, remedy) {
+				t.Errorf("remedy %q, want %q", d.Remedy, remedy)
+			}
+		})
+	}
+}

@@ -30,8 +30,9 @@ type task struct {
 	d      *domain
 	wanted Wanted
 	row    state.Domain
-	proxy  bool  // TLS ends at a reverse proxy, which has the certificate
-	unseen error // why a policy that is announced could not be seen before the first body
+	proxy  bool   // TLS ends at a reverse proxy, which has the certificate
+	own    string // file of the operator's own certificate; "" if it is the CA's
+	unseen error  // why a policy that is announced could not be seen before the first body
 }
 
 // run takes the domain as far along the way as the world allows. It returns
@@ -98,6 +99,7 @@ func (t *task) ensureCertificate(ctx context.Context) error {
 	if t.proxy = status.External; t.proxy {
 		return nil // the proof, a fetch from outside, tells whether it is right
 	}
+	t.own = status.Own
 	if status.Valid(t.cfg.Now()) {
 		if status.NextTry.IsZero() {
 			// Nobody looks after its renewal: the host was away for a while.

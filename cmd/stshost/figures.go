@@ -39,6 +39,7 @@ func newFigures(s *service) *figures {
 		{"stshost_certificates", "Hosts, by the state of their certificate: valid, expiring (less than a fifth of its life left), expired, missing.", []string{"status"}},
 		{"stshost_certificate_earliest_expiry_timestamp_seconds", "Expiry of the certificate that expires first, in Unix time; absent without certificates.", nil},
 		{"stshost_certificate_oldest_issue_timestamp_seconds", "Issue of the certificate that is oldest, in Unix time; absent without certificates.", nil},
+		{"stshost_own_certificates_refused", "Own certificates whose files cannot be used as they are: the one from before is served, or the CA's.", nil},
 		{"stshost_acme_orders_total", "Orders sent since the start, by CA.", []string{"ca"}},
 		{"stshost_acme_issued_total", "Certificates issued since the start, by CA.", []string{"ca"}},
 		{"stshost_acme_failed_total", "Attempts at a certificate that failed since the start, by CA.", []string{"ca"}},
@@ -154,6 +155,7 @@ func (e emitter) certificates(t certTally) {
 	}
 	e.gauge("stshost_acme_due", t.queue.Due)
 	e.gauge("stshost_acme_retrying", t.queue.Retrying)
+	e.gauge("stshost_own_certificates_refused", e.f.s.own.Refused())
 	for status, n := range t.status {
 		e.gauge("stshost_certificates", n, status)
 	}

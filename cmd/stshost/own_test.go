@@ -115,6 +115,9 @@ func TestOwnCertificate(t *testing.T) {
 		t.Error("another certificate is served")
 	}
 	w.told(state.SeverityWarning, "half written")
+	if n := w.metric("stshost_own_certificates_refused"); n != 1 {
+		t.Errorf("%v own certificates are refused", n)
+	}
 	if n := strings.Count(s.log.String(), "half written"); n != 1 {
 		t.Errorf("the log says it %d times", n)
 	}
@@ -130,6 +133,9 @@ func TestOwnCertificate(t *testing.T) {
 	files.write(time.Now().Add(85*24*time.Hour), "*."+example)
 	w.awaitCertificate(host, second)
 	w.await(example, "all well", func(d server.DomainStatus) bool { return d.CertificateProblem == "" })
+	if n := w.metric("stshost_own_certificates_refused"); n != 0 {
+		t.Errorf("%v own certificates are refused, all being well", n)
+	}
 
 	// The offline answer knows it, too.
 	if err := s.stop(); err != nil {
@@ -235,6 +241,9 @@ func TestOwnCertificateFaulty(t *testing.T) {
 	w.sees(w.confirmed(example))
 	ofCA := w.certificate("mta-sts." + example)
 	w.told(state.SeverityWarning, "cannot read")
+	if n := w.metric("stshost_own_certificates_refused"); n != 1 {
+		t.Errorf("%v own certificates are refused", n)
+	}
 	if err := os.Rename(files.key+".away", files.key); err != nil {
 		t.Fatal(err)
 	}
