@@ -89,6 +89,12 @@ func (c *authority) account(ctx context.Context) (*account, error) {
 	}
 	dir, err := c.fetchDirectory(ctx)
 	if err != nil {
+		var none *notDirectory
+		if errors.As(err, &none) && stored.KID == "" {
+			// It never was one, as far as we know. Where we have an account
+			// it is the CA that is broken.
+			return nil, &caError{problem: none.problem, remedy: "correct directory in " + c.section + " and restart"}
+		}
 		return nil, err
 	}
 	if err := c.checkProfile(dir); err != nil {
@@ -96,7 +102,7 @@ func (c *authority) account(ctx context.Context) (*account, error) {
 	}
 	if stored.KID == "" {
 		if dir.Meta.ExternalAccountRequired && c.EAB == nil {
-			return nil, &caError{problem: &problem{
+			return nil, &caError{remedy: c.bindingRemedy(), problem: &problem{
 				Type: "externalAccountRequired",
 				Detail: fmt.Sprintf("%s takes only accounts that are bound to one you have there: write the key identifier and the HMAC key "+
 					"that the CA gives you as eab_kid and eab_hmac in %s (RFC 8555 §7.3.4)", c.Directory, c.section),
@@ -186,6 +192,7 @@ func (c *authority) register(ctx context.Context, key *ecdsa.PrivateKey, stored 
 				ca.problem.Detail += fmt.Sprintf(" (the CA refused the account: are eab_kid and eab_hmac in %s the ones it gave you? Many CAs take them once only)", c.section)
 			}
 			ca.retryAt, ca.asked = retryAfter(refused.Header, c.now())
+			ca.remedy = c.registrationRemedy(ca.problem)
 			return ca
 		}
 		return err
@@ -196,6 +203,20 @@ func (c *authority) register(ctx context.Context, key *ecdsa.PrivateKey, stored 
 	}
 	c.log.Info("ACME account registered", "step", "account", "account", stored.KID, "directory", c.Directory)
 	return nil
+}
+
+// registrationRemedy says what in the config has the CA refuse the account; ""
+// if it is the CA's own trouble.
+func (c *authority) registrationRemedy(p *problem) string {
+	switch kind := p.kind(); {
+	case p.Status >= 500, p.Status == http.StatusTooManyRequests, kind == "rateLimited", kind == "badNonce":
+		return ""
+	case kind == "invalidContact", kind == "unsupportedContact":
+		return "correct email in " + c.section + " and restart"
+	case c.EAB != nil, kind == "externalAccountRequired":
+		return c.bindingRemedy()
+	}
+	return ""
 }
 
 // updateContact tells the CA a changed address (RFC 8555 §7.3.2). Certificates
@@ -253,6 +274,12 @@ func (c *authority) fetchDirectory(ctx context.Context) (*directory, error) {
 	if err != nil {
 		return nil, err
 	}
+	if res.StatusCode == http.StatusNotFound || res.StatusCode == http.StatusGone {
+		return nil, &notDirectory{caError{problem: &problem{
+			Status: res.StatusCode,
+			Detail: fmt.Sprintf("there is no ACME directory at %s (HTTP status %d): check directory in %s", c.Directory, res.StatusCode, c.section),
+		}}}
+	}
 	if res.StatusCode != http.StatusOK {
 		ca := &caError{problem: parseProblem(res.StatusCode, body)}
 		ca.retryAt, ca.asked = retryAfter(res.Header, c.now())
@@ -260,9 +287,9 @@ func (c *authority) fetchDirectory(ctx context.Context) (*directory, error) {
 	}
 	dir := &directory{raw: body}
 	if err := json.Unmarshal(body, dir); err != nil || dir.NewOrder == "" || dir.NewAccount == "" {
-		return nil, &caError{problem: &problem{
+		return nil, &notDirectory{caError{problem: &problem{
 			Detail: c.Directory + " is not an ACME directory (RFC 8555 §7.1.1): check directory in " + c.section,
-		}}
+		}}}
 	}
 	return dir, nil
 }
@@ -272,9 +299,24 @@ type caError struct {
 	problem *problem
 	retryAt time.Time // what Retry-After says, if asked
 	asked   bool
+	// remedy says what to correct in the config, which is at fault then; ""
+	// if it is the CA's own trouble.
+	remedy string
 }
 
 func (e *caError) Error() string { return e.problem.String() }
+
+// notDirectory says that what answers at a directory's URL is none.
+type notDirectory struct{ caError }
+
+// As finds the caError in it.
+func (e *notDirectory) As(target any) bool {
+	if ca, ok := target.(**caError); ok {
+		*ca = &e.caError
+		return true
+	}
+	return false
+}
 
 // storeError is trouble of our own store: no fault of host or CA.
 type storeError struct{ err error }

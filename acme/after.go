@@ -42,6 +42,9 @@ func (i *Issuer) after(ctx context.Context, ca *authority, job state.CertJob, ou
 			ca.pause.heed()
 		}
 		job = i.elsewhere(ca, lost(job, out, now), now, out.ordered)
+	case misset:
+		job.Due = ca.pause.misset(job.LastAttempt, now, out.problem, out.remedy)
+		job = i.elsewhere(ca, lost(job, out, now), now, out.ordered)
 	case storeBroken:
 		job.Due = now.Add(storeWait)
 		i.stalled.extend(job.Due, out.problem)

@@ -31,6 +31,7 @@ const (
 	budget                     // our own limit is reached: everything waits until retryAt
 	forbidden                  // the CA may not issue for the host: no order was sent
 	unavailable                // the CA cannot be used: everything waits a little
+	misset                     // the config does not fit the CA: everything waits a little, and goes to no other CA
 	storeBroken                // our store cannot be used: everything waits a little
 	stopped                    // we are shutting down
 )
@@ -43,6 +44,7 @@ type outcome struct {
 	problem string            // if not
 	retryAt time.Time         // for limitedHost, limited, budget
 	limits  bool              // the CA limits us and does not say for how long; for unavailable
+	remedy  string            // for misset
 }
 
 // errBudget is admit's refusal of an order that the budget does not allow.
@@ -159,6 +161,8 @@ func (c *authority) withoutAccount(stop context.Context, err error) outcome {
 		return outcome{verdict: stopped}
 	case errors.As(err, &ours):
 		return outcome{verdict: storeBroken, problem: clean(err.Error())}
+	case errors.As(err, &ca) && ca.remedy != "":
+		return outcome{verdict: misset, problem: err.Error(), remedy: ca.remedy}
 	case errors.As(err, &ca) && ca.asked:
 		return outcome{verdict: limited, problem: err.Error(), retryAt: ca.retryAt}
 	case errors.As(err, &ca):
@@ -232,21 +236,27 @@ func (i *Issuer) judgeFailure(ca *authority, job state.CertJob, seen sighting, e
 	rateLimited := seen.status == http.StatusTooManyRequests || seen.problem.kind() == "rateLimited"
 	// What the CA says of the account at newOrder holds for every host.
 	ofAccount := slices.Contains([]string{"accountDoesNotExist", "userActionRequired", "externalAccountRequired", "invalidProfile"}, seen.problem.kind())
-	switch {
+	switch kind := seen.problem.kind(); {
+	case kind == "invalidProfile" && ca.Profile != "":
+		out.verdict, out.remedy = misset, ca.profileRemedy()
+	case kind == "externalAccountRequired":
+		out.verdict, out.remedy = misset, ca.bindingRemedy()
 	case rateLimited && seen.asked && aboutName(seen.problem, job.Host):
 		out.verdict, out.retryAt = limitedHost, seen.retryAt
 	case seen.asked && (rateLimited || seen.status == http.StatusServiceUnavailable):
 		out.verdict, out.retryAt = limited, seen.retryAt
 	case rateLimited, ofAccount, seen.err != nil, seen.status >= 500:
 		out.verdict, out.limits = unavailable, rateLimited
+	default:
+		i.works(ca)
+		out.verdict = refused
+	}
+	if out.verdict == unavailable || out.verdict == misset {
 		ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
 		defer cancel()
 		if err := ca.forgetAccount(ctx, seen.problem.kind() == "accountDoesNotExist"); err != nil {
 			i.log.Warn("the ACME account could not be reset", "step", "account", "err", err)
 		}
-	default:
-		i.works(ca)
-		out.verdict = refused
 	}
 	return out
 }

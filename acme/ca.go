@@ -121,12 +121,19 @@ func (c *authority) checkProfile(dir *directory) error {
 	if _, ok := dir.Meta.Profiles[c.Profile]; ok {
 		return nil
 	}
-	offered := "it offers none: remove profile from " + c.section
+	offered, remedy := "it offers none: remove profile from "+c.section, "remove profile from "+c.section+" and restart"
 	if len(dir.Meta.Profiles) > 0 {
 		offered = fmt.Sprintf("write one of these as profile in %s: %s", c.section,
 			strings.Join(slices.Sorted(maps.Keys(dir.Meta.Profiles)), ", "))
+		remedy = c.profileRemedy()
 	}
-	return &caError{problem: &problem{
+	return &caError{remedy: remedy, problem: &problem{
 		Detail: fmt.Sprintf("the CA at %s has no certificate profile %q; %s", c.Directory, c.Profile, offered),
 	}}
+}
+
+func (c *authority) profileRemedy() string { return "correct profile in " + c.section + " and restart" }
+
+func (c *authority) bindingRemedy() string {
+	return "write the eab_kid and eab_hmac that the CA gives you in " + c.section + " and restart"
 }

@@ -14,15 +14,20 @@ import (
 // up is no fault of the CA: the job waits, because an operator who set a
 // budget for the first CA did not ask for the rest to come from another.
 //
+// Nor is it one if the config does not fit the CA: a typing error must not
+// order the certificates of a whole fleet elsewhere. Then only those go on to
+// the next CA that are about to expire (see pressing).
+//
 // Where no CA is fit, ca is nil, and an attempt is possible at until.
 func (i *Issuer) choose(job state.CertJob, now time.Time) (ca *authority, until time.Time, reason string) {
 	var reasons []string
 	for _, c := range i.cas {
 		at, why, held := c.pause.get(now)
-		spent := false
+		_, last := c.pause.fault(now)
+		last = last && !pressing(job, now)
 		if !held && !exempt(job, c) {
 			at, why, held = c.spent.get(now)
-			spent = held
+			last = held
 		}
 		if !held {
 			return c, time.Time{}, ""
@@ -31,12 +36,22 @@ func (i *Issuer) choose(job state.CertJob, now time.Time) (ca *authority, until 
 			until = at
 		}
 		reasons = append(reasons, why)
-		if spent {
+		if last {
 			break
 		}
 	}
 	return nil, until, strings.Join(reasons, "; ")
 }
+
+// pressing reports whether the job's certificate expires within a day, or has
+// expired.
+func pressing(job state.CertJob, now time.Time) bool {
+	return !job.NotAfter.IsZero() && job.NotAfter.Sub(now) < lastDay
+}
+
+// lastDay is how long before its expiry a certificate that is not renewed
+// becomes an emergency.
+const lastDay = 24 * time.Hour
 
 // exempt reports whether an attempt at this CA needs nothing of our budget of
 // orders there: the CA has said when it wants the certificate renewed (RFC
@@ -81,12 +96,16 @@ func (i *Issuer) begins(ca *authority, now time.Time) {
 		return
 	}
 	_, why, _ := i.cas[0].pause.get(now)
+	what, remedy := "certificates", "nothing, if the CA recovers: it is used again as soon as it works; if it does not, look at the reason"
+	if correct, ok := i.cas[0].pause.fault(now); ok {
+		what, remedy = "certificates that expire within a day", correct
+	}
 	i.log.Warn("certificates are ordered from another CA for now", "step", "certificate",
 		"directory", ca.Directory, "instead_of", i.cas[0].Directory, "problem", why)
 	i.cfg.Event(state.Event{
 		Kind: state.KindCertificateFallback, Severity: state.SeverityWarning,
-		Text:     "certificates are ordered from " + ca.Directory + " while " + i.cas[0].Directory + " cannot be used: " + why,
-		Remedy:   "nothing, if the CA recovers: it is used again as soon as it works; if it does not, look at the reason",
+		Text:     what + " are ordered from " + ca.Directory + " while " + i.cas[0].Directory + " cannot be used: " + why,
+		Remedy:   remedy,
 		Evidence: map[string]string{"ca": ca.Directory, "instead_of": i.cas[0].Directory},
 	})
 }

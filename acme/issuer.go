@@ -1,6 +1,7 @@
 package acme
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -241,6 +242,9 @@ func (i *Issuer) Status(ctx context.Context, host string) (state.CertStatus, err
 		if status.Problem == "" && (status.Pending || !job.Due.After(now)) {
 			status.Problem = reason
 		}
+	}
+	for _, ca := range i.cas {
+		status.Remedy = cmp.Or(status.Remedy, ca.pause.remedyFor(status.Problem))
 	}
 	return status, nil
 }

@@ -145,6 +145,12 @@ func (s *memStore) DueSuggested(ctx context.Context, directory string, now time.
 	return due[:min(limit, len(due))], err
 }
 
+func (s *memStore) DueExpiring(ctx context.Context, now, before time.Time, limit int) ([]state.CertJob, error) {
+	due, err := s.DueCertJobs(ctx, now, 1<<30)
+	due = slices.DeleteFunc(due, func(j state.CertJob) bool { return j.NotAfter.IsZero() || !j.NotAfter.Before(before) })
+	return due[:min(limit, len(due))], err
+}
+
 func (s *memStore) AskCertJobs(_ context.Context, now time.Time, limit int) ([]state.CertJob, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

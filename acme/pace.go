@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"hash/fnv"
+	"strings"
 	"sync"
 	"time"
 
@@ -51,6 +52,7 @@ type pause struct {
 	mu     sync.Mutex
 	until  time.Time // as the wall clock has it: see setBack
 	reason string
+	remedy string    // what to correct in the config, if that is at fault
 	since  time.Time // when the CA was last found unusable
 	length int       // how often in a row
 	own    bool      // the wait is our own guess: nobody asked for it
@@ -64,12 +66,30 @@ func (p *pause) get(now time.Time) (until time.Time, reason string, ok bool) {
 	return p.until, p.reason, now.Before(p.until)
 }
 
+// fault returns what to correct in the config, if that is why the pause holds.
+func (p *pause) fault(now time.Time) (remedy string, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.remedy, p.remedy != "" && now.Before(p.until)
+}
+
+// remedyFor returns what to correct in the config, if a host's problem is the
+// one that the pause was last made for; "" if not.
+func (p *pause) remedyFor(problem string) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.remedy == "" || !strings.HasPrefix(problem, p.reason) {
+		return ""
+	}
+	return p.remedy
+}
+
 // extend makes the pause last at least until the given time.
 func (p *pause) extend(until time.Time, reason string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if until = until.Round(0); until.After(p.until) {
-		p.until, p.reason, p.own = until, reason, false
+		p.until, p.reason, p.remedy, p.own = until, reason, "", false
 	}
 }
 
@@ -78,6 +98,16 @@ func (p *pause) extend(until time.Time, reason string) {
 // or for an outage if it gave none. Attempts that ran beside one another see
 // one outage, not several.
 func (p *pause) unusable(began, now, retryAt time.Time, reason string) time.Time {
+	return p.failed(began, now, retryAt, reason, "")
+}
+
+// misset is unusable where the config is at fault, with what to correct in it.
+// The wait is as short: the operator may mend it at the CA as well.
+func (p *pause) misset(began, now time.Time, reason, remedy string) time.Time {
+	return p.failed(began, now, time.Time{}, reason, remedy)
+}
+
+func (p *pause) failed(began, now, retryAt time.Time, reason, remedy string) time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.length == 0 || !began.Before(p.since) {
@@ -94,7 +124,7 @@ func (p *pause) unusable(began, now, retryAt time.Time, reason string) time.Time
 		}
 	}
 	if until := later(retryAt, now.Add(wait)).Round(0); until.After(p.until) {
-		p.until, p.reason, p.own = until, reason, retryAt.IsZero()
+		p.until, p.reason, p.remedy, p.own = until, reason, remedy, retryAt.IsZero()
 	}
 	return p.until
 }

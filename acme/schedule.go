@@ -198,7 +198,7 @@ func (i *Issuer) round(ctx context.Context, start func(*authority, state.CertJob
 
 // due returns up to limit jobs that can be started, and when to look again.
 // While there is no CA for jobs in general, there may be one for renewals that
-// it has suggested: see exempt.
+// it has suggested (see exempt), or for those that cannot wait (see pressing).
 func (i *Issuer) due(ctx context.Context, now time.Time, limit int) ([]state.CertJob, time.Duration, error) {
 	ca, until, _ := i.choose(state.CertJob{}, now)
 	if ca != nil {
@@ -206,6 +206,10 @@ func (i *Issuer) due(ctx context.Context, now time.Time, limit int) ([]state.Cer
 		return jobs, lookEvery, err
 	}
 	wait := min(lookEvery, until.Sub(now))
+	if ca, _, _ := i.choose(state.CertJob{NotAfter: now}, now); ca != nil {
+		jobs, err := i.store.DueExpiring(ctx, now, now.Add(lastDay), limit)
+		return jobs, wait, err
+	}
 	for _, c := range i.cas {
 		if _, _, held := c.pause.get(now); !held {
 			jobs, err := i.store.DueSuggested(ctx, c.Directory, now, limit)

@@ -40,6 +40,9 @@ type Store interface {
 	// certificate is of the CA with this directory, and has a renewal window
 	// suggested by it: the earliest expiry first.
 	DueSuggested(ctx context.Context, directory string, now time.Time, limit int) ([]state.CertJob, error)
+	// DueExpiring returns up to limit of those jobs of DueCertJobs whose
+	// certificate expires before the given time: the earliest expiry first.
+	DueExpiring(ctx context.Context, now, before time.Time, limit int) ([]state.CertJob, error)
 	// AskCertJobs returns up to limit jobs that are not running, have a
 	// certificate to replace, and whose AskAt has come: the longest overdue
 	// first.

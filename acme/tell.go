@@ -38,7 +38,7 @@ func (i *Issuer) tellIssued(ca *authority, job state.CertJob, cert state.Certifi
 func (i *Issuer) tellFailed(ca *authority, out outcome, next state.CertJob, now time.Time) {
 	before, known := i.told.Get(next.Host)
 	severity := state.SeverityWarning
-	if !next.NotAfter.IsZero() && next.NotAfter.Sub(now) < 24*time.Hour {
+	if pressing(next, now) {
 		severity = state.SeverityCritical
 	}
 	if known && before.severity.Rank() >= severity.Rank() && (before.problems[0] == next.Problem || before.problems[1] == next.Problem) {
@@ -81,6 +81,8 @@ func (i *Issuer) remedy(out outcome) string {
 		return "the host must lead to this server: the CA connects to its port 443 (tls-alpn-01) or 80 (http-01)"
 	case limited, limitedHost:
 		return "nothing: it is tried again when the CA's limit is over"
+	case misset:
+		return out.remedy
 	case unavailable:
 		if len(i.cas) == 1 {
 			return "nothing, if the CA recovers; with a second CA in [acme.fallback] there is no need to wait for that"

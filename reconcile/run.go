@@ -150,7 +150,7 @@ func notIssued(host string, status state.CertStatus) *blocked {
 		return &blocked{
 			step:   state.WaitingCertificate,
 			err:    fmt.Errorf("there is no certificate for %s yet: %s", host, status.Problem),
-			remedy: state.CertificateRemedy,
+			remedy: cmp.Or(status.Remedy, state.CertificateRemedy),
 			retry:  time.Minute,
 		}
 	}

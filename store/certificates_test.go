@@ -115,6 +115,8 @@ func TestQueueByQuestions(t *testing.T) {
 	equal(t, hosts(s.DueSuggested(t.Context(), first, day(6), 10)), []string{"c-suggested", "b-suggested"})
 	equal(t, hosts(s.DueSuggested(t.Context(), first, day(6), 1)), []string{"c-suggested"})
 	equal(t, hosts(s.DueSuggested(t.Context(), second, day(6), 10)), []string{"d-others"})
+	equal(t, hosts(s.DueExpiring(t.Context(), day(6), day(20), 10)), []string{"c-suggested"})
+	equal(t, hosts(s.DueExpiring(t.Context(), day(6), day(21), 3)), []string{"c-suggested", "d-others", "e-own-time"})
 	equal(t, hosts(s.AskCertJobs(t.Context(), day(6), 10)), []string{"e-own-time", "g-later", "c-suggested", "b-suggested"})
 	equal(t, hosts(s.AskCertJobs(t.Context(), day(6), 2)), []string{"e-own-time", "g-later"})
 	equal(t, get[state.CertJobCounts](t)(s.CountCertJobs(t.Context(), day(6))), state.CertJobCounts{Due: 5, Retrying: 1, Scheduled: 1, Running: 1})

@@ -37,6 +37,12 @@ func (s *Store) DueSuggested(ctx context.Context, directory string, now time.Tim
 	return list(ctx, s, "read the due renewals that a CA suggested", scanCertJob, s.dialect.statements.dueSuggested, directory, fromTime(now), limit)
 }
 
+// DueExpiring returns up to limit of the due jobs whose certificate expires
+// before the given time: those that expire first come first.
+func (s *Store) DueExpiring(ctx context.Context, now, before time.Time, limit int) ([]state.CertJob, error) {
+	return list(ctx, s, "read the due certificate jobs that cannot wait", scanCertJob, s.dialect.statements.dueExpiring, fromTime(now), fromTime(before), limit)
+}
+
 // AskCertJobs returns up to limit jobs of certificates whose CA is to be asked
 // for renewal information at now, those that have waited for longest first.
 func (s *Store) AskCertJobs(ctx context.Context, now time.Time, limit int) ([]state.CertJob, error) {

@@ -83,6 +83,11 @@ func sqliteStatements() *statements {
 			       ca, ask_at, window_start, window_end, explanation
 			FROM cert_jobs WHERE ca = ? AND due <= ? AND running = 0 AND window_end > 0
 			ORDER BY not_after, due, host LIMIT ?`,
+		dueExpiring: `
+			SELECT host, due, not_after, attempts, challenge, problem, last_attempt, running,
+			       ca, ask_at, window_start, window_end, explanation
+			FROM cert_jobs WHERE running = 0 AND due <= ? AND not_after > 0 AND not_after < ?
+			ORDER BY not_after, due, host LIMIT ?`,
 		askCertJobs: `
 			SELECT host, due, not_after, attempts, challenge, problem, last_attempt, running,
 			       ca, ask_at, window_start, window_end, explanation

@@ -30,6 +30,7 @@ type statements struct {
 	certJobs      string
 	dueCertJobs   string // now, limit
 	dueSuggested  string // ca, now, limit
+	dueExpiring   string // now, time before which they expire, limit
 	askCertJobs   string // now, limit
 	countCertJobs string // now, now, now
 	putCertJob    string // as certJobArgs

@@ -134,6 +134,7 @@ type CertStatus struct {
 	NextTry   time.Time // when the pending job, or the renewal, is due
 	Attempts  int
 	Problem   string
+	Remedy    string // what the operator can do about Problem, where that is known
 	Own       string // file of the operator's own certificate that is served; "" if a CA is asked for one
 }
 
