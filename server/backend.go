@@ -50,6 +50,7 @@ type DomainStatus struct {
 	CertificateExternal bool      `json:"certificate_external,omitempty" doc:"Whether a reverse proxy has the certificate, and this server knows nothing of it"`
 	CertificateNotAfter time.Time `json:"certificate_not_after,omitzero" doc:"Expiry of the certificate of the policy host"`
 	CertificateProblem  string    `json:"certificate_problem,omitempty" doc:"Why the last attempt at a certificate failed, in the CA's words where it gave any"`
+	CertificateRemedy   string    `json:"certificate_remedy,omitempty" doc:"What to correct in the configuration about it, where that is at fault"`
 	CertificateNextTry  time.Time `json:"certificate_next_try,omitzero" doc:"When the certificate is tried again or renewed"`
 	CertificateOwn      string    `json:"certificate_own,omitempty" doc:"File of the operator's own certificate that is served; empty where a CA is asked for one"`
 

@@ -100,6 +100,7 @@ func explainStep(d DomainStatus) Explanation {
 		if d.CertificateProblem != "" {
 			e.Blocking = "the CA did not issue a certificate: " + d.CertificateProblem
 			e.Remedy = fmt.Sprintf("see that ports 80 and 443 of %s reach this server from everywhere and that no CAA record forbids the CA; %s", host, state.CertificateRemedy)
+			e.Remedy = cmp.Or(d.CertificateRemedy, e.Remedy)
 		}
 		return e
 	case state.Serving:
@@ -149,7 +150,7 @@ func explainConfirmed(d DomainStatus) Explanation {
 	case d.CertificateProblem != "":
 		e.Summary = "The policy is announced and confirmed, and its certificate could not be renewed so far."
 		e.Blocking = fmt.Sprintf("%s (the certificate is valid until %s)", d.CertificateProblem, utc(d.CertificateNotAfter))
-		e.Remedy = state.CertificateRemedy
+		e.Remedy = cmp.Or(d.CertificateRemedy, state.CertificateRemedy)
 	case mtasts.Mode(d.Mode) == mtasts.ModeNone && d.ModeSource == "adopted":
 		e.Remedy = `mode none was found published and taken over; to begin anew set mode = "testing" for the domain`
 	}

@@ -42,6 +42,9 @@ func TestExplain(t *testing.T) {
 		{"renewal fails", func(d *server.DomainStatus) {
 			d.Step, d.Mode, d.CertificateProblem, d.CertificateNotAfter, d.CertificateNextTry = state.Confirmed, "enforce", "CAA forbids", next, next
 		}, "could not be renewed", "CAA forbids (the certificate is valid until 2026-01-02", "`stshost reload` has it tried at once"},
+		{"renewal fails for the config", func(d *server.DomainStatus) {
+			d.Step, d.Mode, d.CertificateProblem, d.CertificateRemedy = state.Confirmed, "enforce", "no such profile", "correct profile in [acme] and restart"
+		}, "could not be renewed", "no such profile", "correct profile in [acme] and restart"},
 		{"none, adopted", func(d *server.DomainStatus) {
 			d.Step, d.Mode, d.ModeSource = state.Confirmed, "none", "adopted"
 		}, "has left MTA-STS", "", `mode = "testing"`},

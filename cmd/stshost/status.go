@@ -41,7 +41,7 @@ func (f facts) status(ctx context.Context, s reconcile.Snapshot) (server.DomainS
 		Mode: string(s.State.Mode), ModeSource: "managed",
 		ID: s.State.ID, Proof: s.State.Proof,
 		CertificateExternal: cert.External, CertificateOwn: cert.Own,
-		CertificateNotAfter: cert.NotAfter, CertificateProblem: cert.Problem, CertificateNextTry: cert.NextTry,
+		CertificateNotAfter: cert.NotAfter, CertificateProblem: cert.Problem, CertificateRemedy: cert.Remedy, CertificateNextTry: cert.NextTry,
 		LastError: s.State.LastError, Remedy: s.State.Remedy, Attempts: s.State.Attempts,
 		LastRun: s.State.LastRun, NextRun: s.State.NextRun,
 		InConfig: !s.Orphan,
