@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -33,6 +34,9 @@ func Send(ctx context.Context, rawURL string, m Message, ended func()) error {
 	params := types.Params{}
 	if titled(rawURL) {
 		params.SetTitle(header(m.Title))
+	}
+	if service(rawURL) == "smtp" && !queryHas(rawURL, "clienthost") {
+		params["clienthost"] = "auto" // the machine's name, where shoutrrr would greet as localhost
 	}
 	done := make(chan error, 1)
 	go func() {
@@ -64,6 +68,9 @@ func open(rawURL string) (svc types.Service, err error) {
 		return err
 	})
 	if err != nil {
+		if fault := fault(rawURL); fault != nil {
+			return nil, fault
+		}
 		return nil, fmt.Errorf("the URL is not one of %s (%s); see https://shoutrrr.nickfedor.com for how it is written",
 			scheme, strings.ReplaceAll(redact(err.Error(), rawURL), "; ", ", "))
 	}
@@ -174,9 +181,27 @@ func redact(text, rawURL string) string {
 	secrets = slices.DeleteFunc(secrets, func(s string) bool { return len(s) < 3 })
 	slices.SortFunc(secrets, func(a, b string) int { return len(b) - len(a) }) // the longest first
 	for _, s := range slices.Compact(secrets) {
-		text = strings.ReplaceAll(text, s, hidden)
+		if len(s) >= 8 {
+			text = strings.ReplaceAll(text, s, hidden)
+			continue
+		}
+		// A short one may be a part of any word.
+		text = wholeWord(s).ReplaceAllLiteralString(text, hidden)
 	}
 	return oneLine(text)
+}
+
+// wholeWord matches s where it is no part of a longer word.
+func wholeWord(s string) *regexp.Regexp {
+	inWord := regexp.MustCompile(`^\w$`)
+	pattern := regexp.QuoteMeta(s)
+	if inWord.MatchString(s[:1]) {
+		pattern = `\b` + pattern
+	}
+	if inWord.MatchString(s[len(s)-1:]) {
+		pattern += `\b`
+	}
+	return regexp.MustCompile(pattern)
 }
 
 // harmless are parameters of a webhook that say how it is called.

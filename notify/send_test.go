@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -91,6 +92,13 @@ func TestMail(t *testing.T) {
 	if len(mails) != 1 {
 		t.Fatalf("%d mails", len(mails))
 	}
+	name, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := box.Greeting(); got != name {
+		t.Errorf("greeted as %q, want the machine's name %q", got, name)
+	}
 	head, body, _ := strings.Cut(mails[0], "\r\n\r\n")
 	if !strings.Contains(head, "Subject: [stshost] warning: a.test??Bcc: all@example.test\r\n") {
 		t.Errorf("the head is\n%s", head)
@@ -104,7 +112,11 @@ func TestMail(t *testing.T) {
 		}
 	}
 
-	err := send(t, box.URL("wr0ng-"+secret), Message{Title: "x", Text: "y"})
+	if err := send(t, box.URL(secret)+"&clienthost=mx.test", Message{Title: "x", Text: "y"}); err != nil || box.Greeting() != "mx.test" {
+		t.Errorf("greeted as %q, %v; want the name of the URL", box.Greeting(), err)
+	}
+
+	err = send(t, box.URL("wr0ng-"+secret), Message{Title: "x", Text: "y"})
 	if err == nil || !strings.Contains(err.Error(), "error authenticating") || strings.Contains(err.Error(), secret) {
 		t.Errorf("with a wrong password: %v", err)
 	}
@@ -136,6 +148,35 @@ func TestCheck(t *testing.T) {
 		what, advice, ok := strings.Cut(err.Error(), "; ")
 		if !ok || what == "" || advice == "" || strings.Contains(err.Error(), secret) {
 			t.Errorf("%q: %v", url, err)
+		}
+	}
+}
+
+// What is missing is named.
+func TestCheckNamesTheFault(t *testing.T) {
+	for url, want := range map[string]string{
+		"smtp://me:" + secret + "@mail.test:587/?from=a@b.test":                  "no to=",
+		"smtp://me:" + secret + "@mail.test:587/?to=a@b.test":                    "no from=",
+		"smtp://me:x/" + secret + "@mail.test:587/?from=a@b.test&to=c@d.test":    "@ is %40",
+		"smtp://me:x%zz" + secret + "@mail.test:587/?from=a@b.test&to=c@d.test":  "% is %25",
+		"smtp://me:" + secret + "@mail.test:587/?from=a@b.test&to=c@d.test&tp=3": "a parameter that mail does not have",
+	} {
+		if err := Check(url); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), secret) {
+			t.Errorf("%s: %v, want %q", url, err, want)
+		}
+	}
+}
+
+// A short part of a URL is hidden where it stands for itself, and cuts no word.
+func TestRedact(t *testing.T) {
+	for _, c := range []struct{ url, text, want string }{
+		{"generic+https://h.test/fail", "failed to send: 500", "failed to send: 500"},
+		{"generic+https://h.test/fail", "posting to https://h.test/fail failed", "posting to https://[hidden] failed"},
+		{"smtp://me:abc@h.test/?from=a@b.test", "no, abc: not (abc) of abcd", "no, [hidden]: not ([hidden]) of abcd"},
+		{"generic+https://h.test/" + secret, "x" + secret + "x", "x[hidden]x"},
+	} {
+		if got := redact(c.text, c.url); got != c.want {
+			t.Errorf("redact(%q) is %q, want %q", c.text, got, c.want)
 		}
 	}
 }

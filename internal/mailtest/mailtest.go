@@ -24,6 +24,7 @@ type Server struct {
 	password string
 	mu       sync.Mutex
 	mails    []string
+	greeting string
 }
 
 // Start runs a server until the test ends. It takes mail from whoever has the
@@ -58,11 +59,21 @@ func (s *Server) Mails() []string {
 	return slices.Clone(s.mails)
 }
 
+// Greeting is the name that the last client gave in its EHLO.
+func (s *Server) Greeting() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.greeting
+}
+
 // NewSession implements smtp.Backend.
-func (s *Server) NewSession(*smtp.Conn) (smtp.Session, error) { return &session{server: s}, nil }
+func (s *Server) NewSession(c *smtp.Conn) (smtp.Session, error) {
+	return &session{server: s, conn: c}, nil
+}
 
 type session struct {
 	server *Server
+	conn   *smtp.Conn
 	known  bool
 }
 
@@ -92,6 +103,7 @@ func (s *session) Data(r io.Reader) error {
 	s.server.mu.Lock()
 	defer s.server.mu.Unlock()
 	s.server.mails = append(s.server.mails, string(b))
+	s.server.greeting = s.conn.Hostname()
 	return err
 }
 
