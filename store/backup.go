@@ -40,6 +40,12 @@ func Inspect(ctx context.Context, path string) (Summary, error) {
 	return sum, nil
 }
 
+// InspectBackup is Inspect with advice for a file that is a backup.
+func InspectBackup(ctx context.Context, file string) (Summary, error) {
+	sum, err := Inspect(ctx, file)
+	return sum, ofBackup(err, file)
+}
+
 // Backup writes a copy of the store at path, as it stands at one moment, to
 // file: whole, verified, synced to disk, with mode 0600, under a temporary name
 // until then. A server may have the store open, and goes on reading and writing
@@ -106,7 +112,7 @@ func sameTarget(file string, info os.FileInfo) bool {
 func copyStore(ctx context.Context, path, file string) (_ string, sum Summary, err error) {
 	f, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+".*.part") // mode 0600
 	if err != nil {
-		return "", sum, err
+		return "", sum, noCopy(file, err)
 	}
 	tmp := f.Name()
 	defer func() {
@@ -139,6 +145,20 @@ func copyStore(ctx context.Context, path, file string) (_ string, sum Summary, e
 		return "", sum, fmt.Errorf("the copy is not right: %w", err)
 	}
 	return tmp, sum, nil
+}
+
+// noCopy says why there can be no copy beside file. The name that it was to
+// have until it was whole tells nobody anything.
+func noCopy(file string, err error) error {
+	dir := filepath.Dir(file)
+	if pathErr, ok := errors.AsType[*os.PathError](err); ok {
+		err = pathErr.Err
+	}
+	remedy := "name a file in a folder that this user may write to, e.g. one made with `sudo install -d -o USER -m 700 FOLDER`"
+	if errors.Is(err, os.ErrNotExist) {
+		remedy = "make the folder, or name a file in another"
+	}
+	return fmt.Errorf("%s cannot be written: the folder %s: %w; %s", file, dir, err, remedy)
 }
 
 // vacuumInto writes the store to file, which exists and is empty. It is one

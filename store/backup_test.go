@@ -300,14 +300,14 @@ func TestRestoreRefuses(t *testing.T) {
 		says []string
 	}{
 		"missing": {filepath.Join(dir, "none.db"), []string{"none.db", "no such file"}},
-		"damaged": {at("damaged.db", damaged), []string{"damaged.db", "is damaged"}},
+		"damaged": {at("damaged.db", damaged), []string{"damaged.db", "is damaged", "use another backup"}},
 		"cut short": {at("short.db", func(t *testing.T, file string) {
 			backupOf(t, file)
 			noError(t, os.Truncate(file, 3*4096))
 		}), []string{"short.db", "damaged"}},
 		"text": {at("text.db", func(t *testing.T, file string) {
 			noError(t, os.WriteFile(file, []byte(strings.Repeat("some notes\n", 900)), 0o600))
-		}), []string{"text.db", "not a database of stshost"}},
+		}), []string{"text.db", "not a database of stshost", "name a backup"}},
 		"empty": {at("empty.db", func(t *testing.T, file string) {
 			noError(t, os.WriteFile(file, nil, 0o600))
 		}), []string{"empty.db", "is empty"}},
@@ -315,7 +315,7 @@ func TestRestoreRefuses(t *testing.T) {
 			db := raw(t, file)
 			mustExec(t, db, `CREATE TABLE notes (note TEXT)`)
 			noError(t, db.Close())
-		}), []string{"other.db", "another program"}},
+		}), []string{"other.db", "another program", "name a backup"}},
 		"newer": {at("newer.db", func(t *testing.T, file string) {
 			backupOf(t, file)
 			db := raw(t, file)
@@ -342,6 +342,29 @@ func TestRestoreRefuses(t *testing.T) {
 	errorSays(t, err, "other.db", "another program", "[store] url")
 	if all := names(t, dir); slices.ContainsFunc(all, func(n string) bool { return strings.Contains(n, "before-restore") }) {
 		t.Errorf("it was put aside: %v", all)
+	}
+}
+
+// What is said of a backup is about the backup, and of a folder about the
+// folder.
+func TestBackupAdvice(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "damaged.db")
+	damaged(t, file)
+	_, err := store.InspectBackup(t.Context(), file)
+	errorSays(t, err, "damaged.db", "is damaged", "take a new one")
+	if strings.Contains(err.Error(), "restore FILE") {
+		t.Errorf("a backup is to be mended by itself: %v", err)
+	}
+
+	path := newPath(t)
+	s := open(t, path)
+	put(t, s, 1)
+	noError(t, s.Close())
+	file = filepath.Join(t.TempDir(), "none", "backup.db")
+	_, err = store.Backup(t.Context(), path, file, false)
+	errorSays(t, err, file+" cannot be written", "no such file", "make the folder")
+	if strings.Contains(err.Error(), ".part") {
+		t.Errorf("the temporary name is shown: %v", err)
 	}
 }
 

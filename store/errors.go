@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
@@ -41,8 +42,13 @@ func (e *Error) Remedy() string { return e.Advice }
 const (
 	adviceDamaged = "stop the server and put a backup in its place with `stshost store restore FILE`, which keeps this file; without a backup move it, " +
 		"and those beside it that end in -wal and -shm, away and start: stshost then takes over the policies that are published and gets new certificates"
+	advicePath     = "correct the path in [store] url"
 	adviceWritable = "make the file and its directory writable for the user that runs stshost; it goes on by itself then"
 )
+
+// problemOpen is that of a file which SQLite cannot open for no reason that can
+// be told.
+const problemOpen = "it cannot be opened"
 
 // explainSQLite finds the operator's words for SQLite's result codes
 // (https://www.sqlite.org/rescode.html).
@@ -70,7 +76,7 @@ func explainSQLite(name string, err error) *Error {
 		e.Problem, e.Advice = cannotOpen(name)
 	case sqlite3.SQLITE_NOTADB:
 		e.Problem = "the file is not a database of stshost"
-		e.Advice = "correct the path in [store] url; or, if it was one, " + adviceDamaged
+		e.Advice = advicePath + "; or, if it was one, " + adviceDamaged
 	case sqlite3.SQLITE_CORRUPT:
 		e.Problem = "the database is damaged"
 		e.Advice = adviceDamaged
@@ -86,6 +92,29 @@ func explainSQLite(name string, err error) *Error {
 	return e
 }
 
+// ofBackup gives a fault of the database at path, which is a backup, the advice
+// that suits one: of the store it would be to put a backup in its place.
+func ofBackup(err error, path string) error {
+	e, ok := errors.AsType[*Error](err)
+	if !ok {
+		return err
+	}
+	s, newErr := newSQLite(path)
+	if newErr != nil || e.Store != s.name {
+		return err
+	}
+	backup := *e
+	switch {
+	case strings.HasPrefix(e.Advice, advicePath):
+		backup.Advice = "name a backup that `stshost store backup` has made, or take another"
+	case e.Advice == adviceDamaged:
+		backup.Advice = "use another backup, or take a new one with `stshost store backup`"
+	case e.Problem == problemOpen:
+		backup.Advice = "see that this user may read the file and its folder, e.g. run this as the owner of the file"
+	}
+	return &backup
+}
+
 // cannotOpen looks for the reason why SQLite could not open the file; SQLite
 // itself does not tell it.
 func cannotOpen(path string) (problem, advice string) {
@@ -95,7 +124,7 @@ func cannotOpen(path string) (problem, advice string) {
 	case errors.Is(err, fs.ErrPermission):
 		return "its directory may not be read by this user", "run this as the user that runs `stshost serve`"
 	case err == nil && !info.Mode().IsRegular():
-		return "it is not a regular file", "correct the path in [store] url"
+		return "it is not a regular file", advicePath
 	}
-	return "it cannot be opened", "run this as the user that runs `stshost serve`, and see that this user may write the file and its directory, that their file system is not read-only, and that it has space left"
+	return problemOpen, "run this as the user that runs `stshost serve`, and see that this user may write the file and its directory, that their file system is not read-only, and that it has space left"
 }

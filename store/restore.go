@@ -39,7 +39,7 @@ func Restore(ctx context.Context, file, path string, now time.Time) (Restored, e
 	}
 	tmp, sum, err := copyStore(ctx, file, s.name)
 	if err != nil {
-		return fail(err)
+		return fail(ofBackup(err, file))
 	}
 	defer os.Remove(tmp) // does nothing once it has its name
 	if err := noteRestore(ctx, tmp, sum, now); err != nil {

@@ -56,7 +56,7 @@ func (s *Store) check(h header, newest int64) error {
 	case h.application != applicationID && (h.application != 0 || h.tables != 0):
 		return &Error{
 			Store: s.name, Problem: "the file is a database of another program",
-			Advice: "correct the path in [store] url",
+			Advice: advicePath,
 		}
 	case h.version > newest:
 		return &Error{

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -99,17 +100,7 @@ func storeCheckCommand(o *options) *cobra.Command {
 the version of its schema and what is in it. The server may run.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: action(func(cmd *cobra.Command, args []string) error {
-			var path string
-			if len(args) == 1 {
-				path = args[0]
-			} else {
-				cfg, err := config.LoadStore(o.config)
-				if err != nil {
-					return err
-				}
-				path = cfg.Path
-			}
-			sum, err := store.Inspect(cmd.Context(), path)
+			sum, err := inspect(cmd.Context(), o, args)
 			if err != nil {
 				return err
 			}
@@ -120,6 +111,18 @@ the version of its schema and what is in it. The server may run.`,
 			return nil
 		}),
 	}
+}
+
+// inspect looks through the backup that args name, or the store of the config.
+func inspect(ctx context.Context, o *options, args []string) (store.Summary, error) {
+	if len(args) == 1 {
+		return store.InspectBackup(ctx, args[0])
+	}
+	cfg, err := config.LoadStore(o.config)
+	if err != nil {
+		return store.Summary{}, err
+	}
+	return store.Inspect(ctx, cfg.Path)
 }
 
 // storeSummary is a store.Summary in JSON.
