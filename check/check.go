@@ -50,7 +50,8 @@ type Config struct {
 
 // Prober looks at policy domains from outside. It is safe for concurrent use.
 type Prober struct {
-	cfg Config
+	cfg   Config
+	conns *connections
 }
 
 // New returns a Prober; ports left 0 become the standard ones.
@@ -67,7 +68,9 @@ func New(cfg Config) *Prober {
 	if cfg.Route == nil {
 		cfg.Route = route
 	}
-	return &Prober{cfg: cfg}
+	conns := &connections{ours: make(map[netip.AddrPort]struct{})}
+	cfg.Dial = conns.dialer(cfg.Dial)
+	return &Prober{cfg: cfg, conns: conns}
 }
 
 // Record returns the TXT records at _mta-sts.<domain> as the resolver answers,

@@ -45,6 +45,7 @@ type conn struct {
 	// sni is the server name that the client asked for, in lower case. It is
 	// written and read by the goroutine that makes the TLS handshake.
 	sni string
+	own bool // it is one of our own looks; found out when sni is
 
 	// proxied says that a PROXY protocol header comes first, which readHeader
 	// reads before anybody else reads. It sets the others.

@@ -61,12 +61,14 @@ func TestFailedHandshakes(t *testing.T) {
 	cert := authority.issue(t, "mta-sts.a.example")
 	synctest.Test(t, func(t *testing.T) {
 		var logged bytes.Buffer
+		ours := false
 		policies := server.NewPolicies()
 		policies.Set("a.example", []byte(policyA))
 		policies.Set("nocert.example", []byte(policyA))
 		s := newServer(t, server.Config{
 			Policies: policies,
 			Logger:   slog.New(slog.NewTextHandler(&logged, nil)),
+			OwnConn:  func(net.Addr) bool { return ours },
 			GetCertificate: func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
 				if h.ServerName == "mta-sts.nocert.example" {
 					return nil, errors.New("no certificate yet")
@@ -115,6 +117,16 @@ func TestFailedHandshakes(t *testing.T) {
 		fail(&tls.Config{ServerName: "mta-sts.a.example"})
 		if n := strings.Count(logged.String(), "host=mta-sts.a.example"); n != 2 {
 			t.Errorf("%d lines after a minute, want 2:\n%s", n, logged.String())
+		}
+
+		// Our own looks are no clients.
+		logged.Reset()
+		ours = true
+		time.Sleep(time.Minute)
+		fail(&tls.Config{ServerName: "mta-sts.a.example"})
+		ours = false
+		if f := s.Fetches("mta-sts.a.example"); f.FailedHandshakes != 4 || logged.Len() != 0 {
+			t.Errorf("our own look is counted: %+v\n%s", f, logged.String())
 		}
 
 		// Scanners.

@@ -64,6 +64,8 @@ func (s *Server) tlsConfig() *tls.Config {
 		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 			if c, ok := hello.Conn.(*conn); ok {
 				c.sni = strings.ToLower(hello.ServerName)
+				// Asked now, for we may have hung up by the time it has failed.
+				c.own = s.cfg.OwnConn != nil && s.cfg.OwnConn(c.RemoteAddr())
 			}
 			return nil, nil
 		},
@@ -88,6 +90,9 @@ func (s *Server) tlsConfig() *tls.Config {
 func (s *Server) handshakeFailed(c *conn, err error) {
 	if c.local && c.sni == "" {
 		return // a balancer's health check ends here
+	}
+	if c.own {
+		return // whoever looked says what is wrong
 	}
 	known := c.sni != "" && s.known(c.sni)
 	word, reason := handshakeReason(err)

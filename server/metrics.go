@@ -29,7 +29,7 @@ func newMetrics(reg *prometheus.Registry) (*metrics, error) {
 			Name: "stshost_policy_fetches_total", Help: "Requests for policies, our own looks left out, by result.",
 		}, []string{"result"}),
 		handshakes: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "stshost_tls_handshakes_failed_total", Help: "Failed TLS handshakes, by whether they asked for a host of ours, and reason.",
+			Name: "stshost_tls_handshakes_failed_total", Help: "Failed TLS handshakes, our own looks left out, by whether they asked for a host of ours, and reason.",
 		}, []string{"known", "reason"}),
 		connections: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "stshost_connections", Help: "Open connections, by listener.",
@@ -79,6 +79,7 @@ func fetchResult(status int) string {
 
 // counted counts the requests of a listener by status.
 func (m *metrics) counted(listener string, next http.Handler) http.Handler {
+	m.requests.WithLabelValues(listener, strconv.Itoa(http.StatusOK)) // from 0 on
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		sw := &statusWriter{ResponseWriter: w}
 		next.ServeHTTP(sw, r)

@@ -59,6 +59,9 @@ type Config struct {
 	// OwnAgent is the User-Agent of our own looks at the policies, which are not
 	// counted among the fetches of senders. Empty: all count.
 	OwnAgent string
+	// OwnConn reports whether a connection that comes from this address is one of
+	// our own looks: if its handshake fails no client's has. nil: none is.
+	OwnConn func(net.Addr) bool
 	// Version is shown by the API and the status page.
 	Version string
 }
@@ -203,6 +206,9 @@ func (s *Server) limited(ln net.Listener, name string) *connLimit {
 	s.metrics.limits.WithLabelValues(name).Set(float64(s.cfg.MaxConnections))
 	limit := newConnLimit(ln, s.cfg.MaxConnections, func(delta int) { open.Add(float64(delta)) }, evicted.Inc)
 	limit.evictBusy = name != "admin" // where a request may take minutes
+	if name == "https" || name == "http" {
+		s.metrics.headerless.WithLabelValues(name) // from 0 on
+	}
 	if (name == "https" || name == "http") && len(s.cfg.ProxyProtocol) > 0 {
 		limit.balancer = func(peer net.Addr) bool { return peer != nil && trusted(s.cfg.ProxyProtocol, addrOf(peer.String())) }
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -38,7 +39,7 @@ func TestLostStore(t *testing.T) {
 			w.domains[0].lines = ""
 			pushes := len(w.lab.DNS.Updates())
 
-			w.start()
+			s = w.start()
 			after := w.confirmed(example)
 			w.sees(after)
 			if after.ID != before.ID || after.Body != before.Body {
@@ -49,6 +50,10 @@ func TestLostStore(t *testing.T) {
 			}
 			if n := len(w.lab.DNS.Updates()) - pushes; n != 0 {
 				t.Errorf("%d more pushes", n)
+			}
+			// It looked at itself while it had no certificate.
+			if n := w.metric(`stshost_tls_handshakes_failed_total{known="true",reason="no_certificate"}`); n != 0 || strings.Contains(s.log.String(), "a client failed") {
+				t.Errorf("%v of its own looks are counted as clients'", n)
 			}
 		})
 	}

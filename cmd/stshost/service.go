@@ -138,6 +138,7 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, env e
 		Registry:       s.newRegistry(),
 		Now:            env.now,
 		OwnAgent:       check.UserAgent,
+		OwnConn:        world.Own,
 		Version:        version(),
 	})
 	if err != nil {
