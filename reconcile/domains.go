@@ -80,9 +80,15 @@ func (r *Reconciler) setWanted(wanted []Wanted, rows map[string]state.Domain) (c
 			if !ok || r.listed {
 				r.tellAdded(d)
 			}
+			if d.soon = !ok || r.listed || row.LastRun.IsZero(); d.soon {
+				r.await(d)
+			}
 			r.schedule(d, now)
 		case d.orphan:
 			d.orphan, d.wanted = false, w
+			if d.soon = r.listed || r.outdated(d); d.soon {
+				r.await(d)
+			}
 			c.Added = append(c.Added, w.Domain)
 			if r.listed { // else it was there before the start, as far as is known
 				r.tellAdded(d)
@@ -97,6 +103,7 @@ func (r *Reconciler) setWanted(wanted []Wanted, rows map[string]state.Domain) (c
 			d.wanted = w
 			c.Changed = append(c.Changed, w.Domain)
 			r.tellChanged(d, old)
+			r.await(d)
 			r.wake(d)
 		default:
 			d.wanted = w // only Source can differ
@@ -109,7 +116,7 @@ func (r *Reconciler) setWanted(wanted []Wanted, rows map[string]state.Domain) (c
 		c.Removed = append(c.Removed, name)
 		r.tellLeft(d)
 		r.unschedule(d)
-		d.orphan, d.again = true, false
+		d.orphan, d.again, d.soon, d.waits = true, false, false, time.Time{}
 		if d.cancel != nil {
 			d.cancel() // runOne sees to the rest
 		}
@@ -183,11 +190,8 @@ func (r *Reconciler) forget(ctx context.Context, name string) {
 // unless all was well, else when it would have been due. Many domains that
 // are overdue spread over a part of the interval.
 func (r *Reconciler) firstLook(d *domain, now time.Time) time.Time {
-	if d.row.Step != state.Confirmed || d.row.LastError != "" {
+	if d.soon || d.row.Step != state.Confirmed || d.row.LastError != "" {
 		return now
-	}
-	if _, body, err := r.policy(d.wanted, d.row); err != nil || mtasts.Digest(body) != d.row.BodySHA256 {
-		return now // the config changed while we were away
 	}
 	if d.row.NextRun.After(now.Add(r.cfg.Interval)) || d.row.NextRun.Before(now) {
 		return now.Add(time.Duration(r.random(int64(r.cfg.Interval)/10 + 1)))
@@ -197,11 +201,21 @@ func (r *Reconciler) firstLook(d *domain, now time.Time) time.Time {
 	return now.Add(d.row.NextRun.Sub(now))
 }
 
+// outdated reports whether another policy is served than the config wants: it
+// changed while we were away.
+func (r *Reconciler) outdated(d *domain) bool {
+	_, body, err := r.policy(d.wanted, d.row)
+	return err != nil || mtasts.Digest(body) != d.row.BodySHA256
+}
+
 // Snapshot is what the reconciler knows of a domain at one moment.
 type Snapshot struct {
 	Wanted Wanted
 	Orphan bool // left the config, still served
 	State  state.Domain
+	// Waits is since when Wanted, which is new or has changed, waits to be taken
+	// up: State is not about it yet. Zero if nothing waits.
+	Waits time.Time
 }
 
 // Snapshot returns what is known of the named domain.
@@ -222,7 +236,7 @@ func (r *Reconciler) WakeBlocked() {
 	defer r.mu.Unlock()
 	for _, d := range r.domains {
 		if d.row.LastError != "" {
-			r.wake(d)
+			r.retry(d)
 		}
 	}
 	for _, h := range r.extra {
@@ -262,7 +276,7 @@ func (r *Reconciler) Announcer(id, domain string) string {
 }
 
 func (d *domain) snapshot() Snapshot {
-	return Snapshot{Wanted: d.wanted, Orphan: d.orphan, State: d.row}
+	return Snapshot{Wanted: d.wanted, Orphan: d.orphan, State: d.row, Waits: d.waits}
 }
 
 // Repairs counts the records that had drifted and were pushed again.

@@ -496,6 +496,9 @@ func (m *model) wantWell(t *rapid.T, domain string) {
 	if s.State.Step != state.Confirmed || s.State.LastError != "" {
 		t.Fatalf("%s: %s (%s) two hours after all faults have ended", domain, s.State.Step, s.State.LastError)
 	}
+	if !s.Waits.IsZero() {
+		t.Fatalf("%s: a change of the config still waits", domain)
+	}
 	if m.w.left[mtasts.PolicyHost(domain)] {
 		t.Fatalf("%s: nobody looks after the renewal of its certificate", domain)
 	}

@@ -142,10 +142,10 @@ type Reconciler struct {
 
 	mu      sync.Mutex
 	domains map[string]*domain
-	listed  bool // SetDomains was called before
-	queue   dueQueue
-	looked  time.Time     // when the queue was last looked at
-	kick    chan struct{} // the queue's head may have changed
+	listed  bool             // SetDomains was called before
+	lanes   map[string]*lane // the queue, by DNS account
+	looked  time.Time        // when the queue was last looked at
+	kick    chan struct{}    // the queue may have another head
 
 	extra     map[string]*extraHost // hosts beside the policy hosts
 	kickExtra chan struct{}         // one of them may be due
@@ -160,8 +160,12 @@ type domain struct {
 	orphan  bool // no longer in the config, still served
 	row     state.Domain
 	due     time.Time
-	index   int  // place in the queue; -1 when not queued
-	running bool // a worker has it
+	soon    bool      // due by now, and goes before what only has its time
+	lane    *lane     // the queue that it is in, or was when a worker got it
+	index   int       // place in the queue; -1 when not queued
+	running bool      // a worker has it
+	change  int       // counts what the config has wanted of it
+	waits   time.Time // since when the latest of that waits to be taken up; zero if it does not
 	// compared says that the journalled id has been held against DNS in this
 	// life, or was made in it. It belongs to the worker, as row does.
 	compared bool
@@ -192,6 +196,7 @@ func New(ctx context.Context, cfg Config) (*Reconciler, error) {
 		log:     cfg.Logger,
 		random:  rand.Int64N,
 		domains: make(map[string]*domain),
+		lanes:   make(map[string]*lane),
 		kick:    make(chan struct{}, 1),
 
 		extra:     make(map[string]*extraHost),

@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"context"
 	"errors"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -16,12 +17,22 @@ import (
 // DNS calls fit in well.
 const runTimeout = 2 * time.Minute
 
-// dueQueue is a heap of domains by due time: one goroutine and one timer serve
-// any number of domains.
+// lane is the queue of the domains of one DNS account. The provider is what
+// holds a run up for long, be it that it does not answer or that it wants to be
+// asked slowly, so no account's domains get all workers. Guarded by
+// Reconciler.mu.
+type lane struct {
+	dueQueue
+	running int // domains that a worker has, or is to have
+}
+
+// dueQueue is a heap of domains: one goroutine and one timer serve any number of
+// domains. What somebody waits for goes before what only has its time; it is
+// never due in the future.
 type dueQueue []*domain
 
 func (q dueQueue) Len() int           { return len(q) }
-func (q dueQueue) Less(i, j int) bool { return q[i].due.Before(q[j].due) }
+func (q dueQueue) Less(i, j int) bool { return q[i].before(q[j]) }
 func (q dueQueue) Swap(i, j int) {
 	q[i], q[j] = q[j], q[i]
 	q[i].index, q[j].index = i, j
@@ -40,14 +51,35 @@ func (q *dueQueue) Pop() any {
 	return d
 }
 
+// before reports whether d is to be looked at before o, both being due.
+func (d *domain) before(o *domain) bool {
+	if d.soon != o.soon {
+		return d.soon
+	}
+	return d.due.Before(o.due)
+}
+
 // schedule puts d in the queue for the given time. The caller holds r.mu.
 func (r *Reconciler) schedule(d *domain, due time.Time) {
-	d.due = due
-	if d.index >= 0 {
-		heap.Fix(&r.queue, d.index)
-	} else {
-		heap.Push(&r.queue, d)
+	l := r.lanes[d.wanted.Target.Account]
+	if l == nil {
+		l = new(lane)
+		r.lanes[d.wanted.Target.Account] = l
 	}
+	if d.index >= 0 && d.lane != l {
+		heap.Remove(d.lane, d.index)
+	}
+	d.due, d.lane = due, l
+	if d.index >= 0 {
+		heap.Fix(l, d.index)
+	} else {
+		heap.Push(l, d)
+	}
+	r.kickQueue()
+}
+
+// kickQueue has the queue looked at.
+func (r *Reconciler) kickQueue() {
 	select {
 	case r.kick <- struct{}{}:
 	default:
@@ -57,20 +89,32 @@ func (r *Reconciler) schedule(d *domain, due time.Time) {
 // unschedule takes d out of the queue. The caller holds r.mu.
 func (r *Reconciler) unschedule(d *domain) {
 	if d.index >= 0 {
-		heap.Remove(&r.queue, d.index)
+		heap.Remove(d.lane, d.index)
 	}
 }
 
-// wake makes d due now, or once more if it is being worked on. The caller
-// holds r.mu.
+// wake makes d due now, before what is overdue: something has happened to this
+// one. If it is being worked on, it is once more. The caller holds r.mu.
 func (r *Reconciler) wake(d *domain) {
+	if !d.orphan {
+		d.soon = true
+		r.retry(d)
+	}
+}
+
+// retry makes d due now, or once more if it is being worked on. The caller
+// holds r.mu.
+func (r *Reconciler) retry(d *domain) {
+	due := r.cfg.Now()
+	if d.index >= 0 && d.due.Before(due) {
+		due = d.due // it has waited for so long already
+	}
 	switch {
 	case d.orphan:
 	case d.running:
 		d.again = true
 	default:
-		// Before whatever is overdue: something has happened to this one.
-		r.schedule(d, time.Time{})
+		r.schedule(d, due)
 	}
 }
 
@@ -144,17 +188,48 @@ func (r *Reconciler) dispatch(ctx context.Context, work chan<- *domain) {
 func (r *Reconciler) next() (*domain, time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.queue) == 0 {
-		return nil, time.Hour
-	}
 	now := r.cfg.Now()
 	r.heedClock(now)
-	if wait := r.queue[0].due.Sub(now); wait > 0 {
+	most, wait := r.share(), time.Hour
+	var best *lane
+	for _, l := range r.lanes {
+		if l.Len() == 0 || l.running >= most {
+			continue
+		}
+		if ahead := l.dueQueue[0].due.Sub(now); ahead > 0 {
+			wait = min(wait, ahead)
+		} else if best == nil || l.goesBefore(best) {
+			best = l
+		}
+	}
+	if best == nil {
 		return nil, wait
 	}
-	d := heap.Pop(&r.queue).(*domain)
-	d.running = true
+	d := heap.Pop(best).(*domain)
+	d.running, d.soon = true, false
+	best.running++
 	return d, 0
+}
+
+// goesBefore says which of two lanes gets the next worker: that in which
+// somebody waits, then that which has fewer.
+func (l *lane) goesBefore(o *lane) bool {
+	a, b := l.dueQueue[0], o.dueQueue[0]
+	if a.soon == b.soon && l.running != o.running {
+		return l.running < o.running
+	}
+	return a.before(b)
+}
+
+// share is how many workers one account's domains may have. A quarter of them
+// is kept for the domains of other accounts, if there are any. It forgets
+// accounts that have no domain any more. The caller holds r.mu.
+func (r *Reconciler) share() int {
+	maps.DeleteFunc(r.lanes, func(_ string, l *lane) bool { return l.Len() == 0 && l.running == 0 })
+	if len(r.lanes) < 2 {
+		return r.cfg.Workers
+	}
+	return max(1, r.cfg.Workers-max(1, r.cfg.Workers/4))
 }
 
 // heedClock has what waits wait no longer than before when the clock is set
@@ -162,12 +237,11 @@ func (r *Reconciler) next() (*domain, time.Duration) {
 // goes back in this sense. The caller holds r.mu.
 func (r *Reconciler) heedClock(now time.Time) {
 	if back := r.looked.Sub(now); back > 0 {
-		for _, d := range r.queue {
-			if !d.due.IsZero() {
+		for _, l := range r.lanes {
+			for _, d := range l.dueQueue { // which keeps their order
 				d.due = d.due.Add(-back)
 			}
 		}
-		heap.Init(&r.queue)
 	}
 	r.looked = now
 }
@@ -179,6 +253,7 @@ func (r *Reconciler) runOne(ctx context.Context, d *domain) {
 	r.mu.Lock()
 	d.cancel = cancel
 	t := task{Reconciler: r, wanted: d.wanted, row: d.row, d: d}
+	change := d.change
 	r.mu.Unlock()
 
 	if !r.removed(d) {
@@ -187,10 +262,27 @@ func (r *Reconciler) runOne(ctx context.Context, d *domain) {
 		// config (it may be back by now), came to no conclusion.
 		if !errors.Is(runCtx.Err(), context.Canceled) && !r.removed(d) {
 			t.conclude(ctx, err)
+			r.tookUp(d, change)
 		}
 	}
 	if r.release(d, t.row) && r.neverAnnounced(ctx, d.name) {
 		r.forget(ctx, d.name)
+	}
+}
+
+// await notes that the config wants something else of d, which waits to be taken
+// up. The caller holds r.mu.
+func (r *Reconciler) await(d *domain) {
+	d.change++
+	d.waits = r.cfg.Now()
+}
+
+// tookUp notes that a run has come to its end with the config as of change.
+func (r *Reconciler) tookUp(d *domain, change int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if d.change == change {
+		d.waits = time.Time{}
 	}
 }
 
@@ -208,12 +300,14 @@ func (r *Reconciler) release(d *domain, row state.Domain) (gone bool) {
 	defer r.mu.Unlock()
 	d.row = row
 	d.running, d.cancel = false, nil
+	d.lane.running--
+	r.kickQueue() // others of the account may have waited for that
 	switch {
 	case d.orphan:
 		return row.ID == ""
 	case d.again:
 		d.again = false
-		r.schedule(d, time.Time{})
+		r.schedule(d, r.cfg.Now())
 	default:
 		r.schedule(d, row.NextRun)
 	}

@@ -12,6 +12,7 @@ import (
 type Tally struct {
 	Steps   map[state.Step]int  // by the step reached; "" for those nobody has looked at yet
 	Modes   map[mtasts.Mode]int // by the mode served, or that will be; "" while it is not decided
+	Waiting int                 // a change of the config that concerns them has not been taken up; the new ones are among them
 	Failing int                 // something is wrong with them
 	Left    int                 // no longer in the config, still served; in none of the above
 
@@ -41,17 +42,19 @@ func (r *Reconciler) Tally(troubled func(domain string) bool) Tally {
 		if d.row.LastError != "" || troubled(name) {
 			t.Failing++
 		}
+		if !d.waits.IsZero() {
+			t.Waiting++
+		}
 		if d.running {
 			t.Running++
 		}
 	}
-	for _, d := range r.queue {
-		if d.due.After(now) {
-			continue
-		}
-		t.Due++
-		if !d.due.IsZero() { // zero: woken, and not late
-			t.Overdue = max(t.Overdue, now.Sub(d.due))
+	for _, l := range r.lanes {
+		for _, d := range l.dueQueue {
+			if !d.due.After(now) {
+				t.Due++
+				t.Overdue = max(t.Overdue, now.Sub(d.due))
+			}
 		}
 	}
 	return t
