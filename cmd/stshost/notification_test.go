@@ -173,3 +173,15 @@ func TestNotificationsAfterReload(t *testing.T) {
 		return nil
 	})
 }
+
+// Who is to be told can be tried while the rest of the config has faults.
+func TestNotifyTestOfAFaultyConfig(t *testing.T) {
+	web := startHook(t)
+	w := newWorld(t, example)
+	w.extra = fmt.Sprintf("[notify.hook]\nurl = \"generic+%s/x?template=json\"\n", web.URL)
+	w.domains[0].lines = `dns = "typo"`
+	w.writeConfig()
+	if out := w.must("notify", "test"); !strings.Contains(out, "hook: done") || len(web.messages()) != 1 {
+		t.Errorf("notify test says %q, told %q", out, web.messages())
+	}
+}
