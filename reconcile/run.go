@@ -29,6 +29,7 @@ type task struct {
 	*Reconciler
 	d      *domain
 	wanted Wanted
+	change int // which wish of the config wanted is, see domain.change
 	row    state.Domain
 	proxy  bool   // TLS ends at a reverse proxy, which has the certificate
 	own    string // file of the operator's own certificate; "" if it is the CA's
@@ -164,6 +165,7 @@ func (t *task) serve(ctx context.Context, policy mtasts.Policy, body []byte) err
 	digest := mtasts.Digest(body)
 	if t.row.BodySHA256 == digest {
 		t.cfg.Publisher.Set(t.wanted.Domain, body)
+		t.tookUp()
 		return nil
 	}
 	now := t.cfg.Now()
@@ -185,6 +187,7 @@ func (t *task) serve(ctx context.Context, policy mtasts.Policy, body []byte) err
 	before := t.row
 	t.commit(next)
 	t.cfg.Publisher.Set(t.wanted.Domain, body)
+	t.tookUp()
 	t.tellServed(before, policy)
 	t.log.Info("policy served", "domain", t.wanted.Domain, "step", next.Step, "mode", policy.Mode)
 	if t.unseen != nil {

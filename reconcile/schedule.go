@@ -252,8 +252,7 @@ func (r *Reconciler) runOne(ctx context.Context, d *domain) {
 	defer cancel()
 	r.mu.Lock()
 	d.cancel = cancel
-	t := task{Reconciler: r, wanted: d.wanted, row: d.row, d: d}
-	change := d.change
+	t := task{Reconciler: r, wanted: d.wanted, row: d.row, d: d, change: d.change}
 	r.mu.Unlock()
 
 	if !r.removed(d) {
@@ -262,7 +261,7 @@ func (r *Reconciler) runOne(ctx context.Context, d *domain) {
 		// config (it may be back by now), came to no conclusion.
 		if !errors.Is(runCtx.Err(), context.Canceled) && !r.removed(d) {
 			t.conclude(ctx, err)
-			r.tookUp(d, change)
+			t.tookUp()
 		}
 	}
 	if r.release(d, t.row) && r.neverAnnounced(ctx, d.name) {
@@ -277,12 +276,13 @@ func (r *Reconciler) await(d *domain) {
 	d.waits = r.cfg.Now()
 }
 
-// tookUp notes that a run has come to its end with the config as of change.
-func (r *Reconciler) tookUp(d *domain, change int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if d.change == change {
-		d.waits = time.Time{}
+// tookUp notes that what the run was begun with is served, or that the run found
+// out why it is not.
+func (t *task) tookUp() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.d.change == t.change {
+		t.d.waits = time.Time{}
 	}
 }
 

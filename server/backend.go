@@ -60,6 +60,8 @@ type DomainStatus struct {
 	LastRun   time.Time `json:"last_run,omitzero" doc:"When the domain was last looked at"`
 	NextRun   time.Time `json:"next_run,omitzero" doc:"When the domain is looked at again"`
 
+	ConfigWaits time.Time `json:"config_waits,omitzero" doc:"Since when the domain's entry in the configuration, which is new or has changed, waits to be taken up; until then all else is about what was before. Absent if nothing waits"`
+
 	DNSAccount  string `json:"dns_account,omitempty" doc:"Name of the DNS account in the configuration"`
 	DNSProvider string `json:"dns_provider,omitempty" doc:"Provider of that account; 'print' means that records are entered by hand"`
 	InConfig    bool   `json:"in_config" doc:"Whether the configuration still lists the domain"`

@@ -52,6 +52,11 @@ func Explain(d DomainStatus) Explanation {
 	if d.Remedy != "" {
 		e.Remedy = d.Remedy
 	}
+	if !d.ConfigWaits.IsZero() && d.Step != "" {
+		e.Summary = fmt.Sprintf("A change of the config waits to be taken up since %s. Until then: ", utc(d.ConfigWaits)) + e.Summary
+		e.Blocking = cmp.Or(e.Blocking, "other domains are being looked at")
+		e.Remedy = cmp.Or(e.Remedy, turnRemedy)
+	}
 	if !d.InConfig {
 		kept := " and its certificate renewed"
 		switch {
@@ -67,17 +72,46 @@ func Explain(d DomainStatus) Explanation {
 	return e
 }
 
+// turnRemedy is for a domain that the server is to look at and has not yet.
+const turnRemedy = "wait; new and changed domains go before all others, as many at a time as [watch] workers says. " +
+	"If minutes pass, many have changed at once, or the DNS providers answer slowly: the log says which"
+
+// News is the one thing to know about the domain in a table; "" if there is
+// none.
+func (d DomainStatus) News() string {
+	trouble := d.Trouble()
+	switch {
+	case !d.InConfig:
+		return "no longer in the config; served on for senders that hold its policy"
+	case d.ConfigWaits.IsZero():
+		return trouble
+	case d.Step == "":
+		return "waits to be looked at for the first time"
+	case trouble != "":
+		return ConfigWaitsNews + "; before: " + trouble
+	}
+	return ConfigWaitsNews
+}
+
+// ConfigWaitsNews says that what is shown is about the config as it was.
+const ConfigWaitsNews = "a change of the config waits to be taken up"
+
 // explainStep is the explanation that the step alone gives.
 func explainStep(d DomainStatus) Explanation {
 	host, byHand := d.Host, d.DNSProvider == printProvider
 	record := fmt.Sprintf(`%s TXT "v=STSv1; id=%s;"`, mtasts.RecordName(d.Domain), d.ID)
 	switch d.Step {
 	case "":
-		return Explanation{
+		e := Explanation{
 			Summary:  "The domain has not been looked at yet.",
 			Blocking: "its first look is still to come",
-			Remedy:   "see that `stshost serve` runs with this configuration; it looks at each new domain at once",
+			Remedy:   "see that `stshost serve` runs with this configuration; new and changed domains are the first that it looks at",
 		}
+		if !d.ConfigWaits.IsZero() {
+			e.Blocking = fmt.Sprintf("it waits for its turn since %s", utc(d.ConfigWaits))
+			e.Remedy = turnRemedy
+		}
+		return e
 	case state.WaitingDNS:
 		return Explanation{
 			Summary:  fmt.Sprintf("The policy host %s does not lead to this server yet, so no certificate can be had for it.", host),

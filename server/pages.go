@@ -98,8 +98,11 @@ func (s *Server) row(d DomainStatus) templates.DomainRow {
 		Domain: d.Domain, Path: "/domains/" + url.PathEscape(d.Domain), Step: stepText(d.Step), Tone: tone(d),
 		Mode: d.Mode, ID: d.ID, Certificate: s.certificate(d), Error: d.Trouble(),
 	}
-	if !d.InConfig {
+	switch {
+	case !d.InConfig:
 		row.Note = "no longer in the configuration"
+	case !d.ConfigWaits.IsZero() && d.Step != "":
+		row.Note = ConfigWaitsNews
 	}
 	return row
 }
@@ -229,7 +232,7 @@ func tone(d DomainStatus) templates.Tone {
 	switch {
 	case d.Trouble() != "":
 		return templates.Bad
-	case d.Step == state.Confirmed:
+	case d.Step == state.Confirmed && d.ConfigWaits.IsZero():
 		return templates.Good
 	}
 	return templates.Wait

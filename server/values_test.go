@@ -21,6 +21,12 @@ func TestExplain(t *testing.T) {
 		summary, blocking, remedy string // each is in the text; "" means that the text is empty
 	}{
 		{"new", func(d *server.DomainStatus) {}, "not been looked at", "still to come", "stshost serve"},
+		{"new, in its turn", func(d *server.DomainStatus) { d.ConfigWaits = next }, "not been looked at", "its turn since 2026-01-02", "new and changed domains go before"},
+		{"changed", func(d *server.DomainStatus) { d.Step, d.Mode, d.ConfigWaits = state.Confirmed, "enforce", next },
+			"A change of the config waits to be taken up since 2026-01-02", "other domains", "wait"},
+		{"changed, and in trouble before", func(d *server.DomainStatus) {
+			d.Step, d.LastError, d.Remedy, d.ConfigWaits = state.Confirmed, "two records", "remove one", next
+		}, "waits to be taken up", "two records", "remove one"},
 		{"waiting for DNS", func(d *server.DomainStatus) { d.Step = state.WaitingDNS }, "does not lead to this server", "no address record", "stshost records a.example"},
 		{"waiting for DNS, found out", func(d *server.DomainStatus) {
 			d.Step, d.LastError, d.Remedy = state.WaitingDNS, "mta-sts.a.example leads to 192.0.2.9", "point it here"

@@ -29,6 +29,7 @@ func newFigures(s *service) *figures {
 	}{
 		{"stshost_domains", "Domains of the config, by the step they have reached.", []string{"step"}},
 		{"stshost_domains_by_mode", "Domains of the config, by the mode of their policy.", []string{"mode"}},
+		{"stshost_domains_waiting", "Domains whose entry in the config is new or has changed and has not been taken up yet.", nil},
 		{"stshost_domains_failing", "Domains of the config with something wrong: the last look met an error, or the certificate could not be had or renewed.", nil},
 		{"stshost_domains_left", "Domains that are no longer in the config and are still served.", nil},
 		{"stshost_reconcile_due", "Domains that wait to be looked at.", nil},
@@ -141,6 +142,7 @@ func (e emitter) domains(troubled map[string]struct{}) {
 	for _, mode := range []mtasts.Mode{"", mtasts.ModeEnforce, mtasts.ModeTesting, mtasts.ModeNone} {
 		e.gauge("stshost_domains_by_mode", t.Modes[mode], cmp.Or(string(mode), "undecided"))
 	}
+	e.gauge("stshost_domains_waiting", t.Waiting)
 	e.gauge("stshost_domains_failing", t.Failing)
 	e.gauge("stshost_domains_left", t.Left)
 	e.gauge("stshost_reconcile_due", t.Due)

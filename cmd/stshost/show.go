@@ -165,9 +165,21 @@ func printDomains(w io.Writer, all []server.DomainStatus) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "DOMAIN\tMODE\tSTATE\tID\tCERTIFICATE UNTIL\tNEWS")
 	for _, d := range all {
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", d.Domain, dash(d.Mode), dash(stateOf(d)), dash(d.ID), certificate(d), glance(news(d)))
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", d.Domain, dash(d.Mode), dash(stateOf(d)), dash(d.ID), certificate(d), glance(d.News()))
 	}
-	return tw.Flush()
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	waiting := 0
+	for _, d := range all {
+		if !d.ConfigWaits.IsZero() {
+			waiting++
+		}
+	}
+	if waiting > 0 {
+		fmt.Fprintf(w, "New or changed in the config, and not taken up yet: %d of %d domains.\n", waiting, len(all))
+	}
+	return nil
 }
 
 // glance is as much of a text as a table has room for; `explain` has it all.
@@ -202,14 +214,6 @@ func certificate(d server.DomainStatus) string {
 	return day(d.CertificateNotAfter)
 }
 
-// news is the one thing to know about a domain in a table.
-func news(d server.DomainStatus) string {
-	if !d.InConfig {
-		return "no longer in the config; served on for senders that hold its policy"
-	}
-	return d.Trouble()
-}
-
 func printDomain(w io.Writer, d server.DomainStatus) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row := func(key, value string) {
@@ -238,7 +242,7 @@ func printDomain(w io.Writer, d server.DomainStatus) error {
 	row("DNS account", d.DNSAccount)
 	row("last look", stamp(d.LastRun))
 	row("next look", stamp(d.NextRun))
-	row("news", news(d))
+	row("news", d.News())
 	row("remedy", d.Remedy)
 	if err := tw.Flush(); err != nil {
 		return err

@@ -44,7 +44,10 @@ func (f facts) status(ctx context.Context, s reconcile.Snapshot) (server.DomainS
 		CertificateNotAfter: cert.NotAfter, CertificateProblem: cert.Problem, CertificateRemedy: cert.Remedy, CertificateNextTry: cert.NextTry,
 		LastError: s.State.LastError, Remedy: s.State.Remedy, Attempts: s.State.Attempts,
 		LastRun: s.State.LastRun, NextRun: s.State.NextRun,
-		InConfig: !s.Orphan,
+		ConfigWaits: s.Waits, InConfig: !s.Orphan,
+	}
+	if !s.Waits.IsZero() {
+		d.NextRun = time.Time{} // as soon as it can be
 	}
 	if d.Step == state.WaitingDNS && d.LastRun.IsZero() {
 		d.Step = "" // nobody has looked yet
