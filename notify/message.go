@@ -160,7 +160,7 @@ func sentence(it *item, whom string) string {
 	if it.Text != "" {
 		s += ": " + oneLine(it.Text)
 	}
-	if it.Times > 0 {
+	if it.Times > 0 && it.What != isOver { // of what is over it counts the troubles that ended
 		s = strings.TrimSuffix(s, ".") + fmt.Sprintf(" (it ended and came back, %s)", plural(it.Times, "time"))
 	}
 	if !it.Over.IsZero() {

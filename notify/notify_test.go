@@ -367,6 +367,24 @@ func TestStoreThatRefuses(t *testing.T) {
 	})
 }
 
+// Two troubles of a domain that end together have not come back.
+func TestTwoTroublesEnd(t *testing.T) {
+	inOffice(t, Target{}, func(o *office) {
+		o.log.add(failed("a.test", "The CA says no."), blocked("a.test", "There is no certificate."))
+		o.pass(time.Minute)
+		o.wants(one("2 events"))
+		o.log.add(issued("a.test"), recovered("a.test"))
+		o.pass(time.Minute)
+		for _, m := range o.post.take() {
+			if !strings.Contains(m.Text, "well again, a.test: A certificate was issued.") || strings.Contains(m.Text, "came back") {
+				t.Errorf("told %q", m.Text)
+			}
+			return
+		}
+		t.Error("nothing was told")
+	})
+}
+
 func TestQuietHours(t *testing.T) {
 	// The bubble's clock begins at midnight UTC, in winter 01:00 in Berlin.
 	target := Target{QuietFrom: 22 * time.Hour, QuietTo: 7 * time.Hour, Location: berlin(t)}

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -140,17 +141,17 @@ func (r *Reconciler) tellAdded(d *domain) {
 // tellChanged says what else the config wants for a domain than old.
 func (r *Reconciler) tellChanged(d *domain, old Wanted) {
 	was, is := wish(old), wish(d.wanted)
-	var keys []string
+	var changes []string
 	for _, key := range wishKeys() {
 		if was[key] != is[key] {
-			keys = append(keys, key)
+			changes = append(changes, fmt.Sprintf("%s was %s and is now %s", key, cmp.Or(was[key], "not set"), cmp.Or(is[key], "not set")))
 			is["old_"+key] = was[key]
 		}
 	}
 	maps.DeleteFunc(is, func(_, value string) bool { return value == "" })
 	r.tell(state.Event{
 		Kind: state.KindDomainChanged, Severity: state.SeverityInfo, Domain: d.name,
-		Text: fmt.Sprintf("the config wants something else for the domain: %s", strings.Join(keys, ", ")), Evidence: is,
+		Text: fmt.Sprintf("the config wants something else for the domain: %s", strings.Join(changes, "; ")), Evidence: is,
 	})
 }
 

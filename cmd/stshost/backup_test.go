@@ -74,7 +74,7 @@ func TestStoreCommands(t *testing.T) {
 	before := w.confirmed(example)
 
 	file := filepath.Join(t.TempDir(), "backup.db")
-	if out := w.must("store", "backup", file); !strings.Contains(out, "1 domains, 1 certificates") {
+	if out := w.must("store", "backup", file); !strings.Contains(out, "1 domain, 1 certificate,") {
 		t.Errorf("it says %q", out)
 	}
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {

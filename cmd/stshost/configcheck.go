@@ -32,11 +32,7 @@ func configCheckCommand(o *options) *cobra.Command {
 			for _, w := range cfg.Warnings {
 				fmt.Fprintln(cmd.ErrOrStderr(), "warning: "+w.Error())
 			}
-			noun := "domains"
-			if len(cfg.Domains) == 1 {
-				noun = "domain"
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s is right: %d %s\n", o.config, len(cfg.Domains), noun)
+			fmt.Fprintf(cmd.OutOrStdout(), "%s is right: %s\n", o.config, counted(len(cfg.Domains), "domain"))
 			return nil
 		}),
 	}

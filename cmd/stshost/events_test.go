@@ -207,7 +207,7 @@ func TestEventsOfTheServer(t *testing.T) {
 		switch {
 		case e.Kind == state.KindConfigRefused && (e.Severity != state.SeverityWarning || !strings.Contains(e.Evidence["faults"], "config.toml:")):
 			t.Errorf("event %+v", e)
-		case e.Kind == state.KindDomainChanged && e.Evidence["old_max_age"] == "":
+		case e.Kind == state.KindDomainChanged && (e.Evidence["old_max_age"] == "" || !strings.Contains(e.Text, "max_age was "+e.Evidence["old_max_age"]+" and is now "+e.Evidence["max_age"])):
 			t.Errorf("event %+v", e)
 		}
 		if e.Domain == "" || e.Kind == state.KindDomainChanged || e.Kind == state.KindDomainAdded {

@@ -37,7 +37,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	var failed failedError
 	var coded exitError
 	switch {
@@ -49,7 +49,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "stshost: %v\n", failed.error)
 		return 1
 	default: // cobra's own: unknown command or flag, wrong number of arguments
-		fmt.Fprintf(stderr, "stshost: %v\nRun 'stshost --help' for usage.\n", err)
+		fmt.Fprintf(stderr, "stshost: %v\nRun '%s --help' for usage.\n", err, cmd.CommandPath())
 		return 2
 	}
 }
@@ -105,6 +105,7 @@ See it at work on this machine alone:  stshost demo`,
 		demoCommand(o),
 		versionCommand(o),
 	)
+	nameArguments(root)
 	return root
 }
 

@@ -80,7 +80,7 @@ func summarize(all []server.DomainStatus) string {
 	for _, step := range slices.Sorted(maps.Keys(steps)) {
 		parts = append(parts, fmt.Sprintf("%d %s", steps[step], step))
 	}
-	return fmt.Sprintf("\n%d domains: %s; something is wrong or missing at %d (--trouble shows these alone)\n", len(all), strings.Join(parts, ", "), trouble)
+	return fmt.Sprintf("\n%s: %s; something is wrong or missing at %d (--trouble shows these alone)\n", counted(len(all), "domain"), strings.Join(parts, ", "), trouble)
 }
 
 func explainCommand(o *options) *cobra.Command {

@@ -143,7 +143,7 @@ func summaryJSON(s store.Summary) storeSummary {
 }
 
 func summaryText(s store.Summary) string {
-	text := fmt.Sprintf("%d domains, %d certificates, %d bytes, schema version %d", s.Domains, s.Certificates, s.Size, s.SchemaVersion)
+	text := fmt.Sprintf("%s, %s, %s, schema version %d", counted(s.Domains, "domain"), counted(s.Certificates, "certificate"), counted(s.Size, "byte"), s.SchemaVersion)
 	if s.LastRun.IsZero() {
 		return text
 	}

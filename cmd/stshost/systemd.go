@@ -123,7 +123,7 @@ func (s *service) statusLine() string {
 			confirmed++
 		}
 	}
-	return fmt.Sprintf("STATUS=%d domains, %d confirmed, %d failing", all, confirmed, failing)
+	return fmt.Sprintf("STATUS=%s, %d confirmed, %d failing", counted(all, "domain"), confirmed, failing)
 }
 
 // answers asks ourselves something over the admin listener.

@@ -1,0 +1,48 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// nameArguments has every command below cmd say which argument is missing or
+// too many, where cobra counts them.
+func nameArguments(cmd *cobra.Command) {
+	for _, sub := range cmd.Commands() {
+		nameArguments(sub)
+		if sub.Args == nil || sub.HasSubCommands() {
+			continue // an unknown subcommand, which cobra names
+		}
+		accepts := sub.Args
+		sub.Args = func(cmd *cobra.Command, args []string) error {
+			if err := accepts(cmd, args); err != nil {
+				return argumentError(cmd, args)
+			}
+			return nil
+		}
+	}
+}
+
+// argumentError says what is wrong with the number of args.
+func argumentError(cmd *cobra.Command, args []string) error {
+	path := cmd.CommandPath()
+	wanted := strings.Fields(strings.TrimSuffix(strings.TrimPrefix(cmd.UseLine(), path), "[flags]"))
+	if len(args) > len(wanted) {
+		extra := args[len(wanted)]
+		if len(wanted) == 0 {
+			return fmt.Errorf("%s takes no argument, and got %q", path, extra)
+		}
+		return fmt.Errorf("%s takes no argument after %s, and got %q", path, strings.Join(wanted, " "), extra)
+	}
+	return fmt.Errorf("%s needs %s", path, strings.Join(wanted[len(args):], " and "))
+}
+
+// counted is "1 domain", "2 domains".
+func counted[N int | int64](n N, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
+}
