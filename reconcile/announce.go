@@ -21,13 +21,18 @@ func (t *task) announce(ctx context.Context, body []byte) error {
 		return &blocked{err: fmt.Errorf("cannot see the record of %s in the DNS: %w", t.wanted.Domain, err),
 			remedy: remedyOf(err, "see that the zone exists and its name servers answer")}
 	}
-	if !t.d.compared && t.row.ID != "" {
+	if !t.d.compared {
+		was := t.row
 		if err := t.catchUp(ctx, views); err != nil {
 			return err
 		}
-		if t.row.ID == "" {
+		if t.row != was {
 			return &blocked{wait: true, retry: time.Second, remedy: byItself,
 				err: errors.New("DNS announces a later policy than the journal knows; the domain begins anew from there")}
+		}
+		if !t.d.compared && t.row.ID == "" {
+			// An id is made only when it is known what there was before.
+			return t.confirm(ctx, compare(views, ""))
 		}
 	}
 	if err := t.chooseID(ctx, body, views); err != nil {

@@ -13,7 +13,8 @@ import (
 // catchUp finds out, once in the life of this process for each domain, whether
 // the journal is older than what was announced: a backup was restored, or the
 // machine was set back to a snapshot. Our ids carry the time they were made, so
-// a record with a later one than the journal's tells.
+// a record with a later one than the journal's tells, or, if the body that is
+// served has none yet, with one from after that body came.
 //
 // The journal's id must not be announced again then. Since it was made, other
 // bodies may have been served under it, and a sender that holds one of those
@@ -24,10 +25,7 @@ import (
 //
 // Without an answer from any name server it leaves the question open.
 func (t *task) catchUp(ctx context.Context, views []state.ServerTXT) error {
-	if t.d.compared || t.row.ID == "" {
-		return nil
-	}
-	later, answered := laterID(views, t.row.ID)
+	later, answered := laterID(views, t.d.asOf)
 	if !answered {
 		return nil
 	}
@@ -38,6 +36,14 @@ func (t *task) catchUp(ctx context.Context, views []state.ServerTXT) error {
 	}
 	t.d.compared = true
 	return nil
+}
+
+// knownUntil is the time up to which row knows what was announced.
+func knownUntil(row state.Domain) time.Time {
+	if made, ours := mtasts.IDTime(row.ID); ours {
+		return made
+	}
+	return row.Since
 }
 
 // takeOver goes on from the announcement of later, which the journal knows
@@ -123,9 +129,8 @@ func ofDigest(id string, mx []string, maxAge time.Duration) *mtasts.Policy {
 }
 
 // laterID is the latest of our ids that a server shows, if it was made after
-// id; answered says whether any server could be asked.
-func laterID(views []state.ServerTXT, id string) (later string, answered bool) {
-	latest, _ := mtasts.IDTime(id)
+// latest; answered says whether any server could be asked.
+func laterID(views []state.ServerTXT, latest time.Time) (later string, answered bool) {
 	for _, s := range views {
 		if s.Err != nil {
 			continue

@@ -162,3 +162,71 @@ func TestOlderStoreIsRestored(t *testing.T) {
 		})
 	}
 }
+
+// A store is restored that was backed up while the first body was served and
+// not announced yet. Since then the domain was announced, in enforce.
+func TestStoreOfBeforeTheAnnouncementIsRestored(t *testing.T) {
+	a, b := want(example, "mx1.example.com"), want(example, "mx2.example.com")
+	pinned := a
+	pinned.Mode = mtasts.ModeEnforce
+	for name, c := range map[string]struct {
+		after   Wanted
+		silence bool // the name servers do not answer at first
+		edit    bool // and the config changes meanwhile
+	}{
+		"the same":              {after: a},
+		"another mx":            {after: b},
+		"silence":               {after: a, silence: true},
+		"silence, another mx":   {after: b, silence: true},
+		"silence, then an edit": {after: a, silence: true, edit: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLab()
+				l.fetchErr = errors.New("connection refused")
+				p := l.start(t, a)
+				settleFor(time.Minute)
+				wantStep(t, p, state.Serving)
+				restore := l.backUp()
+				l.change(func() { l.fetchErr = nil })
+				settleFor(15 * time.Minute)
+				for _, w := range []Wanted{pinned, a} {
+					p.set(t, w)
+					settleFor(time.Minute)
+				}
+				if d := wantStep(t, p, state.Confirmed); d.Mode != mtasts.ModeEnforce {
+					t.Fatalf("mode %s before the restore", d.Mode)
+				}
+				p.stop()
+				last := l.fetches()
+
+				restore()
+				if c.silence {
+					l.silent = errors.New("no answer")
+				}
+				p = l.start(t, c.after)
+				defer func() { p.stop() }()
+				settleFor(10 * time.Minute)
+				if c.edit {
+					c.after = b
+					p.set(t, b)
+					settleFor(10 * time.Minute)
+				}
+				if got := l.fetches(); c.silence && got.id != last.id {
+					t.Fatalf("announces %s while nobody can say what there was", got.id)
+				}
+				l.change(func() { l.silent = nil })
+				settleFor(15 * time.Minute)
+				d := wantStep(t, p, state.Confirmed)
+				got := l.fetches()
+				policy, err := mtasts.ParsePolicy([]byte(got.body))
+				if err != nil || policy.Mode != mtasts.ModeEnforce || !slices.Equal(policy.MX, c.after.MX) {
+					t.Errorf("serves %+v (%v)", policy, err)
+				}
+				if got.id != d.ID || !mtasts.Announces(got.id, []byte(got.body)) {
+					t.Errorf("announces %s for %q", got.id, got.body)
+				}
+			})
+		})
+	}
+}

@@ -166,9 +166,10 @@ type domain struct {
 	running bool      // a worker has it
 	change  int       // counts what the config has wanted of it
 	waits   time.Time // since when the latest of that waits to be taken up; zero if it does not
-	// compared says that the journalled id has been held against DNS in this
-	// life, or was made in it. It belongs to the worker, as row does.
+	// compared says that the journal has been held against DNS in this life, or
+	// that the id was made in it. It belongs to the worker, as row does.
 	compared bool
+	asOf     time.Time          // until then the journal knew of every announcement; zero: not looked at yet
 	again    bool               // woken while running
 	cancel   context.CancelFunc // ends the run under way
 }

@@ -46,8 +46,10 @@ func (t *task) run(ctx context.Context) error {
 		if err := t.decideFirst(ctx); err != nil {
 			return err
 		}
+		t.d.compared = true // what is out there decided
 	}
-	if !t.d.compared && t.row.ID != "" {
+	if !t.d.compared {
+		t.d.asOf = cmp.Or(t.d.asOf, knownUntil(t.row))
 		// Name servers that cannot be asked hold nothing up yet: announce asks
 		// them again, and changes nothing there before they answer.
 		if views, err := t.cfg.DNS.Observe(ctx, t.wanted.Target); err == nil {
