@@ -76,7 +76,7 @@ func TestNotify(t *testing.T) {
 	cmd := exec.Command("stshost", "serve", "--config", w.config())
 	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+n.path, "WATCHDOG_USEC=1500000")
 	p := w.spawnAs(cmd)
-	n.hears("READY=1", "STATUS=1 domains, 0 confirmed, ")
+	n.hears("READY=1", "STATUS=1 domain, 0 confirmed, ")
 	if _, err := w.client().Version(t.Context()); err != nil {
 		t.Errorf("ready, and does not answer: %v", err)
 	}
@@ -85,7 +85,7 @@ func TestNotify(t *testing.T) {
 
 	p.cmd.Process.Signal(syscall.SIGHUP)
 	n.hears("RELOADING=1", "MONOTONIC_USEC=")
-	n.hears("READY=1", "STATUS=1 domains, 1 confirmed, 0 failing")
+	n.hears("READY=1", "STATUS=1 domain, 1 confirmed, 0 failing")
 
 	// A reload that is refused is over, too.
 	if err := os.WriteFile(w.config(), []byte("nonsense"), 0o600); err != nil {
