@@ -244,9 +244,12 @@ func (r *route) onTheWay(err error) error {
 
 // foreign explains that the account cannot change what the alias leads to.
 func (r *route) foreign(account string, err error) error {
-	return &advised{
+	return &foreignError{&advised{
 		fmt.Errorf("%s, which lies in zone %s (name servers %s); the account %s cannot change it: %w",
 			r.chain(), r.zone, strings.Join(r.servers, ", "), account, err),
 		fmt.Sprintf("either make the CNAME lead to a name in a zone that the account %s can change, or choose for the domain, with `dns`, an account that can change %s", account, r.zone),
-	}
+	}}
 }
+
+// foreignError says that the account cannot change what an alias leads to.
+type foreignError struct{ *advised }

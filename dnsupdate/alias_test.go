@@ -33,7 +33,7 @@ func TestAlias(t *testing.T) {
 			}
 			b.confirmed(t, at, txt)
 		}
-		if got := b.RecordPlace(at); got != "_mta-sts.real."+zone {
+		if got, err := b.RecordPlace(at); err != nil || got != "_mta-sts.real."+zone {
 			t.Errorf("the record's place is %s", got)
 		}
 		if err := b.Remove(ctx, at); err != nil {

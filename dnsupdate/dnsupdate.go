@@ -225,6 +225,7 @@ func (u *Updater) change(ctx context.Context, target state.Target, want string) 
 	}
 	a.pushes.Add(1)
 	err = u.changeWith(ctx, a, target, want)
+	u.noteRefusal(target, err, true)
 	if err != nil {
 		a.failures.Add(1)
 	}

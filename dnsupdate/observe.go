@@ -23,7 +23,9 @@ func (u *Updater) Observe(ctx context.Context, target state.Target) ([]state.Ser
 	if r.split != nil {
 		return r.views, nil
 	}
-	if err := u.mayUse(ctx, r, r.shown()); err != nil {
+	err = u.mayUse(ctx, r, r.shown())
+	u.noteRefusal(target, err, false)
+	if err != nil {
 		return nil, err
 	}
 	return r.views, nil

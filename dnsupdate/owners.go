@@ -2,6 +2,7 @@ package dnsupdate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -22,6 +23,9 @@ type owners struct {
 	names  map[string]string // record name → domain, as configured
 	claims map[string]string // end of an alias → the record name that leads and writes there
 	leads  map[string]string // record name → end of its alias as last seen
+	// refused are the record names whose alias leads where nothing is written for
+	// them, and why.
+	refused map[string]error
 }
 
 // conflictError says that a domain's CNAME leads where another domain's record
@@ -67,17 +71,42 @@ func (u *Updater) SetOwners(names map[string]string) {
 			delete(o.leads, name)
 		}
 	}
+	for name := range o.refused {
+		if _, known := o.names[name]; !known {
+			delete(o.refused, name)
+		}
+	}
 }
 
 // RecordPlace returns the name at which the record of a target stands, as it was
 // last seen: the target's own, or where its CNAME leads. Without trailing dot.
-func (u *Updater) RecordPlace(target state.Target) string {
+// The error says why no record is written there for the target, and must not be:
+// the name is another domain's, or the account cannot change it.
+func (u *Updater) RecordPlace(target state.Target) (string, error) {
 	u.owners.mu.Lock()
 	defer u.owners.mu.Unlock()
-	if end, ok := u.owners.leads[dns.CanonicalName(target.Name)]; ok {
-		return trimDot(end)
+	own := dns.CanonicalName(target.Name)
+	if end, ok := u.owners.leads[own]; ok {
+		return trimDot(end), u.owners.refused[own]
 	}
-	return target.Name
+	return target.Name, nil
+}
+
+// noteRefusal keeps the outcome of a look, or of a change, for RecordPlace. A look
+// that went well does not tell whether the account could change the place.
+func (u *Updater) noteRefusal(target state.Target, err error, changed bool) {
+	o, own := &u.owners, dns.CanonicalName(target.Name)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch {
+	case errors.As(err, new(*conflictError)), errors.As(err, new(*foreignError)):
+		if o.refused == nil {
+			o.refused = make(map[string]error)
+		}
+		o.refused[own] = err
+	case err == nil && (changed || errors.As(o.refused[own], new(*conflictError))):
+		delete(o.refused, own)
+	}
 }
 
 // remember notes where a name leads now. A name that leads elsewhere than before
@@ -99,6 +128,7 @@ func (u *Updater) remember(ctx context.Context, r *route) {
 	if o.leads == nil {
 		o.leads = make(map[string]string)
 	}
+	delete(o.refused, r.own) // that was about another place
 	o.leads[r.own] = r.name
 	if !r.aliased() {
 		delete(o.leads, r.own)

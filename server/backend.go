@@ -74,6 +74,7 @@ type DNSRecord struct {
 	TTL     int64  `json:"ttl" doc:"Time to live in seconds"`
 	Data    string `json:"data" doc:"Address, target name or text, without quotes"`
 	Purpose string `json:"purpose,omitempty" doc:"What the record is for, in a few words"`
+	Problem string `json:"problem,omitempty" doc:"Why there is no such record, and none must be entered: where the name leads, none can stand for this domain. The data is empty then"`
 	Managed bool   `json:"managed" doc:"Whether stshost makes the record itself; otherwise it is entered by hand"`
 }
 

@@ -152,7 +152,7 @@ func (s *Server) domainPage(w http.ResponseWriter, r *http.Request) {
 		})
 	}
 	for _, rec := range records {
-		p.Records = append(p.Records, templates.Record{Name: rec.Name, Type: rec.Type, Data: rec.Data, Purpose: rec.Purpose, Managed: rec.Managed})
+		p.Records = append(p.Records, templates.Record{Name: rec.Name, Type: rec.Type, Data: rec.Data, Purpose: rec.Purpose, Problem: rec.Problem, Managed: rec.Managed})
 	}
 	writePage(s, w, http.StatusOK, s.templates.Domain, p)
 }

@@ -7,10 +7,14 @@ import (
 
 // FormatZone writes records as lines of a zone file (RFC 1035 §5.1), each under
 // a comment that says what it is for and who enters it. A record without data
-// is a comment too.
+// is a comment too, and so is one that must not be.
 func FormatZone(records []DNSRecord) string {
 	var b strings.Builder
 	for _, r := range records {
+		if r.Problem != "" {
+			fmt.Fprintf(&b, "; no %s record for %s: %s\n", r.Type, r.Name, strings.ReplaceAll(r.Problem, "\n", " "))
+			continue
+		}
 		by := "entered by hand"
 		if r.Managed {
 			by = "kept by stshost"

@@ -88,12 +88,14 @@ func TestFormatZone(t *testing.T) {
 		{Name: "_mta-sts.a.example", Type: "TXT", TTL: 300, Data: `v=STSv1; "\`},
 		{Name: "long.example", Type: "TXT", TTL: 1, Data: strings.Repeat("x", 256)},
 		{Name: "new.example", Type: "AAAA", TTL: 1},
+		{Name: "_mta-sts.b.example", Type: "TXT", TTL: 1, Problem: "b's name\nis a's", Purpose: "announces"},
 	})
 	want := "; leads here (entered by hand)\nmta-sts.a.example. 300 IN A 192.0.2.1\n" +
 		"mta-sts.b.example. 60 IN CNAME host.example.\n" +
 		`_mta-sts.a.example. 300 IN TXT "v=STSv1; \"\\"` + "\n" +
 		`long.example. 1 IN TXT "` + strings.Repeat("x", 255) + `" "x"` + "\n" +
-		"; new.example. IN AAAA is not known yet\n"
+		"; new.example. IN AAAA is not known yet\n" +
+		"; no TXT record for _mta-sts.b.example: b's name is a's\n"
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}

@@ -99,6 +99,7 @@ type Event struct {
 // Record is a DNS record that a domain needs.
 type Record struct {
 	Name, Type, Data, Purpose string
+	Problem                   string // why it must not be entered; "" if it may
 	Managed                   bool
 }
 

@@ -10,6 +10,23 @@ import (
 	"github.com/stshost/stshost/server"
 )
 
+// offersNoRecord wants no TXT record to enter for the domain, and why.
+func (w *world) offersNoRecord(domain, why string) {
+	w.t.Helper()
+	out := w.stshost("records", domain)
+	for line := range strings.Lines(out) {
+		if strings.Contains(line, "TXT") && (!strings.HasPrefix(line, "; no TXT record for _mta-sts."+domain) || !strings.Contains(line, why)) {
+			w.t.Errorf("records offers\n%s", out)
+		}
+	}
+	if !strings.Contains(out, "; no TXT record for") {
+		w.t.Errorf("records does not say why there is no TXT record:\n%s", out)
+	}
+	if out := w.stshost("records", "--json", domain); strings.Contains(out, "TXT") {
+		w.t.Errorf("records --json offers\n%s", out)
+	}
+}
+
 // A customer's zone leads to ours by CNAME (RFC 8461 §8.2). The record is kept
 // where the CNAME leads: one id for one policy, and what else stands there
 // stays. Nobody else can lead there, and a CNAME that is moved is noticed.
@@ -60,6 +77,7 @@ func TestCNAMEDelegation(t *testing.T) {
 	s.reload()
 	w.await(second, "a refusal", blockedBy("_mta-sts."+second+" is a CNAME to "+place))
 	w.explains(second, customer, second, "a target of its own")
+	w.offersNoRecord(second, customer)
 	// That is so after a restart too.
 	must(s.stop())
 	s = w.start()

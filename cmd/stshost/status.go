@@ -25,7 +25,8 @@ type facts struct {
 	body  func(domain string) []byte
 	// place is where the record of a domain stands, as last seen: a CNAME at
 	// its name leads there. nil: nobody has looked.
-	place func(state.Target) string
+	// The error says why no record must stand there for the domain.
+	place func(state.Target) (string, error)
 }
 
 // status is what can be said of one domain.
@@ -114,7 +115,12 @@ func (f facts) records(s reconcile.Snapshot) []server.DNSRecord {
 		Managed: !s.Orphan && f.cfg.DNS[s.Wanted.Target.Account].Provider != config.PrintAccount,
 		Purpose: "announces the policy that is served"}
 	if f.place != nil && !s.Orphan {
-		if place := f.place(s.Wanted.Target); place != txt.Name {
+		place, refused := f.place(s.Wanted.Target)
+		if refused != nil {
+			txt.Problem, txt.Managed = refused.Error(), false
+			return append(all, txt)
+		}
+		if place != txt.Name {
 			txt.Purpose += "; " + txt.Name + " is a CNAME that leads here"
 			txt.Name = place
 		}
