@@ -54,7 +54,7 @@ func (r *route) byHand(want string) error {
 		case want != "" && len(ours) == 0:
 			return manual(": add the TXT record %q at %s; %s has none yet", want, name, s.Server)
 		case want != "" && (len(ours) > 1 || ours[0] != want):
-			return manual(": make %q the only v=STSv1 TXT record at %s; %s shows %q", want, name, s.Server, ours)
+			return manual(": make %q the only v=STSv1 TXT record at %s; %s shows %s", want, name, s.Server, listed(ours))
 		}
 	}
 	return nil

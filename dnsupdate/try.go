@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/miekg/dns"
@@ -45,6 +47,8 @@ func (u *Updater) Try(ctx context.Context, account, zone string, report func(Ste
 	if a.client == nil {
 		return fmt.Errorf("the account %s has nothing to test: its provider is print, and you enter its records by hand", account)
 	}
+	wrote := &noting{client: a.client}
+	u = u.onlyWith(account, a, wrote)
 	t := &trial{u: u, report: report, target: state.Target{
 		Account: account, Zone: dns.Fqdn(zone), TTL: time.Minute,
 		Name: tryPrefix + strings.ToLower(rand.Text()[:12]) + "." + trimDot(dns.CanonicalName(zone)),
@@ -55,24 +59,44 @@ func (u *Updater) Try(ctx context.Context, account, zone string, report func(Ste
 		return err
 	}
 	err = t.plant(ctx, one, two)
-	if err == nil || !t.planted {
-		return err
+	if err == nil || !wrote.any.Load() {
+		return err // nothing can stand there
 	}
 	// Whatever went wrong, the ctrl-C of an operator included: leave nothing.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tryCleanup)
 	defer cancel()
-	if left := t.do("clean", "remove what was planted at "+t.target.Name, func() error { return u.Remove(ctx, t.target) }); left != nil {
-		return fmt.Errorf("%w; and the test record at %s could not be removed, remove it by hand: %w", err, t.target.Name, left)
+	left := t.do("clean", "remove what was planted at "+t.target.Name, func() error { return u.Remove(ctx, t.target) })
+	switch {
+	case left == nil:
+		return err
+	case left.Error() == err.Error():
+		return fmt.Errorf("%w; a test record may be left at %s: look, and remove it by hand", err, t.target.Name)
 	}
-	return err
+	return fmt.Errorf("%w; a test record may be left at %s: look, and remove it by hand, for it could not be removed: %w", err, t.target.Name, left)
+}
+
+// onlyWith is an updater with one account, which has another client.
+func (u *Updater) onlyWith(name string, a *account, c client) *Updater {
+	return &Updater{cfg: u.cfg, accounts: map[string]*account{name: {Account: a.Account, client: c, secrets: a.secrets}}}
+}
+
+// noting is a client that notes whether it was ever told to write. Before that
+// nothing of ours can stand anywhere; after it, whatever the error says, it may.
+type noting struct {
+	client
+	any atomic.Bool
+}
+
+func (n *noting) write(ctx context.Context, at site, e edit) error {
+	n.any.Store(true)
+	return n.client.write(ctx, at, e)
 }
 
 // trial is one run of Try.
 type trial struct {
-	u       *Updater
-	report  func(Step)
-	target  state.Target
-	planted bool // something may stand at the name
+	u      *Updater
+	report func(Step)
+	target state.Target
 }
 
 // do runs a step and reports it.
@@ -114,7 +138,6 @@ func (t *trial) plant(ctx context.Context, one, two string) error {
 		{"replace", "replace it by another", two, func() error { return t.u.Push(ctx, t.target, two) }},
 		{"remove", "remove it", "", func() error { return t.u.Remove(ctx, t.target) }},
 	} {
-		t.planted = true
 		if err := t.do(s.name, s.text, s.change); err != nil {
 			return err
 		}
@@ -126,7 +149,6 @@ func (t *trial) plant(ctx context.Context, one, two string) error {
 			return err
 		}
 	}
-	t.planted = false
 	return nil
 }
 
@@ -171,10 +193,21 @@ func differs(seen []state.ServerTXT, want string) error {
 		ours := mtasts.Records(s.TXT)
 		switch {
 		case want == "" && len(ours) > 0:
-			return fmt.Errorf("%s still shows %q", s.Server, ours)
+			return fmt.Errorf("%s still shows %s", s.Server, listed(ours))
+		case want != "" && len(ours) == 0:
+			return fmt.Errorf("%s shows no record there, and not %q", s.Server, want)
 		case want != "" && !slices.Equal(ours, []string{want}):
-			return fmt.Errorf("%s shows %q and not %q alone", s.Server, ours, want)
+			return fmt.Errorf("%s shows %s, and not %q alone", s.Server, listed(ours), want)
 		}
 	}
 	return nil
+}
+
+// listed are texts as a sentence has them.
+func listed(texts []string) string {
+	var all []string
+	for _, text := range texts {
+		all = append(all, strconv.Quote(text))
+	}
+	return strings.Join(all, " and ")
 }

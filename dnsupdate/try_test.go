@@ -65,6 +65,26 @@ func TestTryFails(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	// What never got as far as a change leaves nothing to be removed.
+	t.Run("nothing written", func(t *testing.T) {
+		s := dnstest.StartKnot(t, zone)
+		for name, c := range map[string]struct{ server, key, secret, want string }{
+			"BADKEY":  {s.Addr, "nobody", s.TSIGSecret, "BADKEY"},
+			"BADSIG":  {s.Addr, s.TSIGName, s.IdleSecret, "BADSIG"},
+			"refused": {"127.0.0.1:1", s.TSIGName, s.TSIGSecret, "cannot be reached over TCP"},
+		} {
+			t.Run(name, func(t *testing.T) {
+				b := overServer(t, s, dnsupdate.Account{Provider: "rfc2136", Settings: map[string]string{
+					"server": c.server, "key_name": c.key, "key_alg": s.TSIGAlgorithm, "key": c.secret,
+				}}, c.secret)
+				var last string
+				err := b.Try(t.Context(), account, zone, func(s dnsupdate.Step) { last = s.Name })
+				if err == nil || strings.Count(err.Error(), c.want) != 1 || strings.Contains(err.Error(), "by hand") || last != "add" {
+					t.Errorf("last step %q: %v", last, err)
+				}
+			})
+		}
+	})
 	// A provider that takes changes and does not show them.
 	stuck := func(t *testing.T) (*cloudflaretest.Server, *backend) {
 		s := cloudflaretest.Start(t, zone)
@@ -75,12 +95,26 @@ func TestTryFails(t *testing.T) {
 			Transport: s.Transport(),
 		})
 	}
+	// One that broke off in the middle of a change may have carried it out.
+	t.Run("may be left", func(t *testing.T) {
+		s, b := stuck(t)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		err := b.Try(ctx, account, zone, func(step dnsupdate.Step) {
+			if step.Name == "add" {
+				s.Fail(func(*http.Request) *cloudflaretest.Failure { return &cloudflaretest.Failure{Status: 500} })
+			}
+		})
+		if err == nil || !strings.Contains(err.Error(), "may be left at _stshost-test-") {
+			t.Error(err)
+		}
+	})
 	t.Run("never shown", func(t *testing.T) {
 		s, b := stuck(t)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		err := b.Try(ctx, account, zone, quiet)
-		if err == nil || !strings.Contains(err.Error(), "shows []") {
+		if err == nil || !strings.Contains(err.Error(), "shows no record there") {
 			t.Error(err)
 		}
 		wrote(t, s, http.MethodPost, http.MethodDelete)
