@@ -147,6 +147,13 @@ func TestAliasForeignZone(t *testing.T) {
 			if !errors.As(err, &advice) || !strings.HasPrefix(advice.Remedy(), "either ") {
 				t.Errorf("no advice in %v", err)
 			}
+			// Nobody is told to enter the record there, also not after a look that went well.
+			if _, err := b.Observe(t.Context(), at("_mta-sts."+zone)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := b.RecordPlace(at("_mta-sts." + zone)); err == nil || !strings.Contains(err.Error(), "account main cannot change it") {
+				t.Errorf("the place of the record is given, with %v", err)
+			}
 		})
 	}
 }
@@ -180,6 +187,11 @@ func TestAliasShared(t *testing.T) {
 	_, err := b.Observe(t.Context(), c)
 	refused(err, "a.customer.test")
 	refused(b.Push(t.Context(), at("_mta-sts.thief."+customer), second), "name of the domain example.test")
+	_, err = b.RecordPlace(c)
+	refused(err, "_mta-sts.a.customer.test leads there too")
+	if place, err := b.RecordPlace(a); place != shared || err != nil {
+		t.Errorf("the place of the first is %s, %v", place, err)
+	}
 	b.confirmed(t, a, first)
 
 	// The first one moves away, and the name is free once that was seen.
@@ -195,6 +207,9 @@ func TestAliasShared(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.confirmed(t, c, second)
+	if place, err := b.RecordPlace(c); place != shared || err != nil {
+		t.Errorf("the place is %s, %v, after the name had become free", place, err)
+	}
 
 	// A domain that leaves the config gives its claim up.
 	s.RemoveRecord(t, cname(a.Name, "other."+zone))

@@ -99,17 +99,19 @@ func (s *silence) leave(now time.Time, account, provider string, probe, undecide
 		}
 		s.until = now.Add(s.pause)
 	case probe:
-		s.pause = min(2*s.pause, longestSilence)
+		s.pause = min(max(2*s.pause, firstSilence), longestSilence)
 		s.until = now.Add(s.pause)
 	}
 	return &SilentError{Account: account, Provider: provider, Since: s.since, Until: s.until, said: s.said, err: err}
 }
 
-// end has the account be asked at once.
+// end ends the pause, and has the next one be a short one again. It is one change
+// still that finds out, so that not all workers wait for its time-out, and
+// since stays, so that the domains do not all have news.
 func (s *silence) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.clear()
+	s.until, s.pause = time.Time{}, 0
 }
 
 // clear forgets what was. The caller holds s.mu. Whoever probes may go on.

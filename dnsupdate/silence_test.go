@@ -126,12 +126,14 @@ func TestSilentAccountIsLeftAlone(t *testing.T) {
 
 	// So does a reload, and the next pause is a short one again.
 	way.set(&net.OpError{Op: "dial", Net: "tcp", Err: errors.New("no route to host")}, nil)
-	for range 2 {
+	began = now()
+	for range 3 {
 		sent, err := push()
 		silent, ok := errors.AsType[*dnsupdate.SilentError](err)
-		if sent != 1 || !ok || !silent.Until.Equal(now().Add(30*time.Second)) {
+		if sent != 1 || !ok || !silent.Until.Equal(now().Add(30*time.Second)) || !silent.Since.Equal(began) {
 			t.Errorf("%d requests, %v", sent, err)
 		}
+		pass(time.Second)
 		if err := b.SetAccounts(accounts); err != nil {
 			t.Fatal(err)
 		}
