@@ -43,9 +43,12 @@ func (w *world) explainsHost(central string) {
 		"_mta-sts." + example + ".":            {"records", "mta-sts." + example},
 		"a first policy is served":             {"events", "mta-sts." + example},
 	} {
-		if out := w.stshost(args...); !strings.Contains(out, want) {
-			w.t.Errorf("%v does not say %q:\n%s", args, want, out)
-		}
+		eventually(w.t, func() error { // events are stored a little later
+			if out := w.stshost(args...); !strings.Contains(out, want) {
+				return fmt.Errorf("%v does not say %q:\n%s", args, want, out)
+			}
+			return nil
+		})
 	}
 	out, err := exec.Command("stshost", "records", central, "--config", w.config()).CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "needs no record but") {
