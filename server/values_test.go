@@ -152,3 +152,21 @@ func TestNewRefuses(t *testing.T) {
 		t.Error("admin without backend")
 	}
 }
+
+// TestNews shows that a domain whose change waits does not look as if all were
+// well, nor as if the change had been the trouble.
+func TestNews(t *testing.T) {
+	waits := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for want, d := range map[string]server.DomainStatus{
+		"":          {Step: state.Confirmed, InConfig: true},
+		"two found": {Step: state.Confirmed, InConfig: true, LastError: "two found"},
+		"waits to be looked at for the first time":                            {InConfig: true, ConfigWaits: waits},
+		"a change of the config waits to be taken up":                         {Step: state.Confirmed, InConfig: true, ConfigWaits: waits},
+		"a change of the config waits to be taken up; before: two found":      {Step: state.Confirmed, InConfig: true, ConfigWaits: waits, LastError: "two found"},
+		"no longer in the config; served on for senders that hold its policy": {Step: state.Confirmed},
+	} {
+		if got := d.News(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
