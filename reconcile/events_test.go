@@ -128,13 +128,59 @@ func TestEventsOfTrouble(t *testing.T) {
 		settleFor(2 * time.Hour)
 		says(t, l.told(t, "record.repaired warning")[0], "rogue", "_mta-sts.example.com", "found:")
 
-		// A store that cannot be written is told as well, and its end.
-		l.change(func() { l.journal = errors.New("disk full") })
+	})
+}
+
+// What the journal did not take is not told; once it does, what is news to it is.
+func TestEventsFollowTheJournal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab()
+		w := want(example, "mx1.example.com")
+		p := l.start(t, w)
+		defer func() { p.stop() }()
+		settleFor(time.Minute)
+		l.tail()
+		full := func() { l.journal = errors.New("disk full") }
+
+		l.change(full)
 		settleFor(2 * time.Hour)
-		says(t, l.told(t, "domain.blocked critical")[0], "disk full")
+		l.told(t)
+		if d := p.state(t, example); d.LastError != "disk full" {
+			t.Errorf("the status shows %q", d.LastError)
+		}
 		l.change(func() { l.journal = nil })
 		settleFor(time.Hour)
-		l.told(t, "domain.recovered info")
+		l.told(t) // nothing was wrong before, and nothing is
+
+		l.change(func() { l.fetchErr = errors.New("connection refused") })
+		settleFor(2 * time.Hour)
+		l.told(t, "domain.blocked warning")
+		l.change(full)
+		settleFor(2 * time.Hour)
+		l.change(func() { l.fetchErr = nil })
+		settleFor(2 * time.Hour)
+		l.told(t)
+		l.change(func() { l.journal = nil })
+		settleFor(time.Hour)
+		says(t, l.told(t, "domain.recovered info")[0], "connection refused")
+
+		// Killed after the first write that succeeds, which is not the last of its run.
+		l.change(full)
+		settleFor(2 * time.Hour)
+		l.change(func() { l.journal = nil; l.slow = 30 * time.Second })
+		w.MX = []string{"mx2.example.com"}
+		p.set(t, w)
+		settleFor(10 * time.Second) // it is served, and being fetched back
+		if row := l.rows[example]; row.Step != state.Serving || row.LastError != "" {
+			t.Errorf("at the kill the journal has %+v", row)
+		}
+		l.change(func() { l.dead = true })
+		p.stop()
+		l.tail()
+		l.change(func() { l.slow = 0 })
+		p = l.start(t, w)
+		settleFor(time.Minute)
+		l.told(t, "domain.step info", "domain.step info", "domain.step info")
 	})
 }
 

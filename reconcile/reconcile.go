@@ -172,6 +172,9 @@ type domain struct {
 	asOf     time.Time          // until then the journal knew of every announcement; zero: not looked at yet
 	again    bool               // woken while running
 	cancel   context.CancelFunc // ends the run under way
+	// unwritten is the row with the last outcome that the journal has, while it
+	// did not take those since: nil if it has the last. It belongs to the worker.
+	unwritten *state.Domain
 }
 
 // New returns a Reconciler with what the journal knows: bodies that were

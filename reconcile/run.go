@@ -179,6 +179,7 @@ func (t *task) serve(ctx context.Context, policy mtasts.Policy, body []byte) err
 		next.MaxAge, next.ConfigMaxAge = 0, 0 // the config was edited, and what it says holds again
 	}
 	next.Step, next.Since = state.Serving, now
+	t.writable(&next)
 	b := state.Body{
 		Domain: t.wanted.Domain, SHA256: digest, Body: body,
 		Mode: policy.Mode, MaxAge: policy.MaxAge, FirstServed: now,
@@ -220,11 +221,20 @@ func (t *task) enter(ctx context.Context, step state.Step) error {
 
 // save journals next and makes it what the status shows.
 func (t *task) save(ctx context.Context, next state.Domain) error {
+	t.writable(&next)
 	if err := t.cfg.Journal.SaveDomain(ctx, next); err != nil {
 		return err
 	}
 	t.commit(next)
 	return nil
+}
+
+// writable takes out of next, the row of a run under way, an outcome that the
+// journal does not have: it was not told.
+func (t *task) writable(next *state.Domain) {
+	if was := t.d.unwritten; was != nil {
+		next.LastError, next.Remedy, next.Attempts = was.LastError, was.Remedy, was.Attempts
+	}
 }
 
 // commit makes next, which the journal has, the state that others see.
@@ -254,12 +264,15 @@ func (t *task) conclude(ctx context.Context, err error) {
 		if before.LastError != next.LastError {
 			t.log.Error("cannot write the journal; what is served goes on being served", "domain", next.Name, "error", err)
 		}
+		if t.d.unwritten == nil {
+			t.d.unwritten = &before
+		}
 		t.row = next
-		t.tellOutcome(before)
-		return
+		return // what the journal does not have is not told
 	}
 	t.row = next
-	t.tellOutcome(before)
+	t.tellOutcome(*cmp.Or(t.d.unwritten, &before))
+	t.d.unwritten = nil
 	switch waits := err != nil && next.Attempts == 0; {
 	case next.LastError == before.LastError: // said before
 	case err == nil && before.Attempts > 0:
