@@ -345,6 +345,24 @@ func TestRestoreRefuses(t *testing.T) {
 	}
 }
 
+// A database shell, say, that keeps the store locked makes nobody lose it.
+func TestRestoreOverALockedStore(t *testing.T) {
+	path := newPath(t)
+	backup := filepath.Join(t.TempDir(), "backup.db")
+	s := open(t, path)
+	put(t, s, 1)
+	noError(t, s.Close())
+	get[store.Summary](t)(store.Backup(t.Context(), path, backup, false))
+	other := raw(t, path)
+	mustExec(t, other, `PRAGMA locking_mode = exclusive`)
+	mustExec(t, other, `DELETE FROM domains`)
+	_, err := store.Restore(t.Context(), backup, path, day(1))
+	errorSays(t, err, "another process has the store", "fuser")
+	if all := names(t, filepath.Dir(path)); slices.ContainsFunc(all, func(n string) bool { return strings.Contains(n, "before-restore") }) {
+		t.Errorf("it was put aside: %v", all)
+	}
+}
+
 // What is said of a backup is about the backup, and of a folder about the
 // folder.
 func TestBackupAdvice(t *testing.T) {

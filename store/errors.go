@@ -115,6 +115,16 @@ func ofBackup(err error, path string) error {
 	return &backup
 }
 
+// isBusy reports whether err is that another process keeps the database locked.
+func isBusy(err error) bool {
+	var said *sqlite.Error
+	if !errors.As(err, &said) {
+		return false
+	}
+	code := said.Code() & 0xff
+	return code == sqlite3.SQLITE_BUSY || code == sqlite3.SQLITE_LOCKED
+}
+
 // cannotOpen looks for the reason why SQLite could not open the file; SQLite
 // itself does not tell it.
 func cannotOpen(path string) (problem, advice string) {

@@ -112,12 +112,20 @@ func (s *Store) settle(ctx context.Context) error {
 		return err
 	}
 	defer db.Close()
+	inUse := fmt.Errorf("another process has the store %s open; end it first (`fuser` shows it)", s.name)
 	conn, err := db.Conn(ctx)
-	if err != nil {
+	switch {
+	case isBusy(err):
+		return inUse
+	case err != nil:
 		return nil // that it is no good may be why it is restored
 	}
 	defer conn.Close()
-	if h, err := readHeader(ctx, conn); err == nil {
+	h, err := readHeader(ctx, conn)
+	if isBusy(err) {
+		return inUse
+	}
+	if err == nil {
 		var foreign *Error
 		if err := s.check(h, h.version); errors.As(err, &foreign) {
 			return foreign
@@ -125,8 +133,8 @@ func (s *Store) settle(ctx context.Context) error {
 	}
 	var busy, log, moved sql.NullInt64
 	err = conn.QueryRowContext(ctx, `PRAGMA wal_checkpoint(truncate)`).Scan(&busy, &log, &moved)
-	if err == nil && busy.Int64 != 0 {
-		return fmt.Errorf("another process has the store %s open; end it first (`fuser` shows it)", s.name)
+	if isBusy(err) || err == nil && busy.Int64 != 0 {
+		return inUse
 	}
 	return ctx.Err()
 }
