@@ -3,6 +3,7 @@ package events
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/stshost/stshost/internal/state"
@@ -23,6 +24,14 @@ const (
 
 	pruneFirst = time.Minute // after the start, which has enough to do
 	pruneEvery = 24 * time.Hour
+
+	// pruneSpan is how much of the oldest time one prune removes at most, for
+	// its age: a clock that is years ahead for a day costs no more than that.
+	// It is more than a day, so that what was missed is made up for.
+	pruneSpan = 48 * time.Hour
+	// pruneLook is how many of the first events are asked for the oldest time:
+	// some may be of a clock that was ahead.
+	pruneLook = 100
 )
 
 // write stores what is recorded, batch by batch, until the Log is closed and
@@ -153,7 +162,7 @@ func (l *Log) prune() {
 		case <-l.open.Done():
 			return
 		}
-		removed, err := l.cfg.Store.PruneEvents(l.open, l.cfg.Now().Add(-l.cfg.Keep), l.cfg.KeepAtMost)
+		removed, err := l.pruneOnce()
 		switch {
 		case err != nil && l.open.Err() == nil:
 			l.log.Warn("old events cannot be removed; it is tried again tomorrow", "error", err)
@@ -161,4 +170,21 @@ func (l *Log) prune() {
 			l.log.Info("old events removed", "events", removed, "keep", l.cfg.Keep)
 		}
 	}
+}
+
+// pruneOnce removes what is older than Keep, though by the events' own times
+// no more than pruneSpan: the clock may be wrong.
+func (l *Log) pruneOnce() (removed int64, err error) {
+	first, err := l.cfg.Store.Events(l.open, state.EventQuery{Limit: pruneLook})
+	if err != nil {
+		return 0, err
+	}
+	before := l.cfg.Now().Add(-l.cfg.Keep)
+	if len(first) > 0 {
+		oldest := slices.MinFunc(first, func(a, b state.Event) int { return a.Time.Compare(b.Time) })
+		if most := oldest.Time.Add(pruneSpan); most.Before(before) {
+			before = most
+		}
+	}
+	return l.cfg.Store.PruneEvents(l.open, before, l.cfg.KeepAtMost)
 }
