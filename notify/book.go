@@ -32,6 +32,8 @@ type book struct {
 
 	pending map[string]*item // those of Pending that have a key
 	alike   map[uint64]int   // how many of Pending have a gist
+	infos   int              // how many of Pending have no key
+	last    *item            // the last of these
 }
 
 // trouble is something wrong that was told, or waits to be.
@@ -57,6 +59,7 @@ type item struct {
 	Times    int       `json:",omitempty"` // how often it came back while it waited
 	Over     time.Time `json:",omitzero"`  // it ended before it was told
 	Relief   bool      `json:",omitempty"` // the end of what was critical
+	More     int       `json:",omitempty"` // how many came after it and were not kept
 	held     string    // what held it up; what does is found again after a restart
 }
 
@@ -76,6 +79,11 @@ const (
 // so many, a message shows no single one.
 const keptTexts = 20
 
+// keptInfos is how many items of severity info wait at most, for a target that
+// is down for long would have them without end. Of more only the number is
+// kept. What is graver is limited by what can be wrong.
+const keptInfos = 10_000
+
 func openBook(data []byte, now time.Time) (*book, error) {
 	b := &book{Since: now}
 	if len(data) > 0 {
@@ -91,6 +99,8 @@ func openBook(data []byte, now time.Time) (*book, error) {
 		b.alike[it.Gist]++
 		if it.Key != "" {
 			b.pending[it.Key] = it
+		} else {
+			b.infos, b.last = b.infos+1, it
 		}
 	}
 	return b, nil
@@ -177,10 +187,16 @@ func (b *book) add(it item) {
 		old.Relief = old.Relief || it.Relief
 		return
 	}
+	if it.Key == "" && b.infos >= keptInfos {
+		b.last.More++
+		return
+	}
 	b.alike[it.Gist]++
 	b.Pending = append(b.Pending, &it)
 	if it.Key != "" {
 		b.pending[it.Key] = &it
+	} else {
+		b.infos, b.last = b.infos+1, &it
 	}
 }
 
@@ -308,6 +324,7 @@ func (b *book) delivered(items []*item, now time.Time) {
 			delete(b.alike, it.Gist)
 		}
 		if it.Key == "" {
+			b.infos--
 			continue
 		}
 		delete(b.pending, it.Key)

@@ -23,22 +23,29 @@ const (
 // compose makes one message of what is to be told.
 func compose(items []*item, server string) Message {
 	groups := group(items)
-	m := Message{Title: title(groups, len(items))}
+	more := 0
+	for _, it := range items {
+		more += it.More
+	}
+	m := Message{Title: title(groups, len(items)+more)}
 	var b strings.Builder
 	if len(items) == 1 {
 		writeOne(&b, items[0])
 	} else {
 		writeMany(&b, groups, len(items))
 	}
+	if more > 0 {
+		fmt.Fprintf(&b, "Besides these, %s of severity info came while too many waited.\n", plural(more, "event"))
+	}
 	if it := firstHeld(items); it != nil {
 		fmt.Fprintf(&b, "Held back since %s by %s.\n", stamp(it.Seen), it.held)
 	}
 	fmt.Fprintf(&b, "Server: %s\n", server)
-	more := "stshost events"
+	see := "stshost events"
 	if subject := items[0].Subject; subject != "" && !slices.ContainsFunc(items, func(it *item) bool { return it.Subject != subject }) {
-		more += " " + subject
+		see += " " + subject
 	}
-	fmt.Fprintf(&b, "More: %s\n", more)
+	fmt.Fprintf(&b, "More: %s\n", see)
 	m.Text = b.String()
 	return m
 }

@@ -415,3 +415,34 @@ func berlin(t *testing.T) *time.Location {
 	}
 	return loc
 }
+
+// A target that is down for long costs no more than so much, and what is grave
+// is told whatever came before it.
+func TestTooManyInfosWait(t *testing.T) {
+	inOffice(t, Target{Min: state.SeverityInfo}, func(o *office) {
+		o.post.set(errors.New("down"), false)
+		for n := range 12 {
+			for i := range 1000 {
+				o.log.add(issued(fmt.Sprintf("d%d-%d.test", n, i)))
+			}
+			o.pass(time.Minute)
+		}
+		o.log.add(critical("grave.test", "Mail is lost."))
+		o.pass(20 * time.Minute)
+		o.stop() // what is kept is kept over a restart
+		if size := len(o.store.snapshot().data["ops"]); size > 4<<20 {
+			t.Errorf("%d bytes are stored", size)
+		}
+		o.post.set(nil, false)
+		o.start()
+		o.pass(time.Hour)
+		o.wants(one("critical: grave.test", "and 12,000 more events", "10,001 events, from", "Mail is lost.",
+			"Besides these, 2,000 events of severity info came while too many waited."))
+		o.log.add(issued("next.test"))
+		o.pass(time.Minute)
+		got := o.post.take()
+		if len(got) != 1 || strings.Contains(got[0].Text, "Besides") {
+			t.Errorf("later: %v", got)
+		}
+	})
+}
