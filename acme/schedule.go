@@ -28,8 +28,9 @@ func (i *Issuer) Run(ctx context.Context) error {
 	work, abandon := context.WithCancel(context.WithoutCancel(ctx))
 	defer abandon()
 	var workers sync.WaitGroup
-	workers.Go(func() { i.askAll(ctx) })
-	i.schedule(ctx, func(ca *authority, job state.CertJob) {
+	// Until a change of CAs has been taken up, whom to ask is not known.
+	recovered := func() { workers.Go(func() { i.askAll(ctx) }) }
+	i.schedule(ctx, recovered, func(ca *authority, job state.CertJob) {
 		i.running.Add(1)
 		workers.Go(func() {
 			defer i.wakeUp()
@@ -44,8 +45,9 @@ func (i *Issuer) Run(ctx context.Context) error {
 	return nil
 }
 
-// schedule starts what is due, until ctx ends.
-func (i *Issuer) schedule(ctx context.Context, start func(*authority, state.CertJob)) {
+// schedule starts what is due, until ctx ends. Before that it puts the queue in
+// order, and calls ready once that is done.
+func (i *Issuer) schedule(ctx context.Context, ready func(), start func(*authority, state.CertJob)) {
 	recovered := false
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -64,6 +66,7 @@ func (i *Issuer) schedule(ctx context.Context, start func(*authority, state.Cert
 				i.storeFailed(ctx, err)
 			} else {
 				recovered = true
+				ready()
 			}
 		}
 		wait := lookEvery

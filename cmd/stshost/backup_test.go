@@ -91,7 +91,7 @@ func TestStoreCommands(t *testing.T) {
 		t.Errorf("%+v, %v", sum, err)
 	}
 	for _, args := range [][]string{{"store", "check"}, {"store", "check", file}} {
-		if out := w.must(args...); !strings.Contains(out, "is whole: 1 domains") {
+		if out := w.must(args...); !strings.Contains(out, "is whole: 1 domain, ") {
 			t.Errorf("%v: %s", args, out)
 		}
 	}
