@@ -69,6 +69,7 @@ func (w *world) backup() string {
 }
 
 func TestStoreCommands(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, example)
 	s := w.start()
 	before := w.confirmed(example)
@@ -151,6 +152,7 @@ func (w *world) harmPage() {
 // A damaged store is found at the start, before anything is served from it,
 // and a backup mends it.
 func TestDamagedStore(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, example)
 	s := w.start()
 	before := w.confirmed(example)
@@ -189,6 +191,7 @@ func (w *world) neitherOf(states ...server.DomainStatus) server.DomainStatus {
 // that the backup does not know is taken over as it is published, and nobody is
 // ever shown an id that stands for another policy.
 func TestOlderBackup(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, example, "second.test")
 	second := w.domains[1]
 	w.domains = w.domains[:1]
@@ -232,6 +235,7 @@ func TestOlderBackup(t *testing.T) {
 // The backup has the certificate from before the last renewal, and the domain
 // still in the policy that was enforced meanwhile.
 func TestBackupFromBeforeARenewalAndAPin(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, example)
 	s := w.start()
 	first := w.confirmed(example)

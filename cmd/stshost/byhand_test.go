@@ -24,6 +24,7 @@ func (w *world) stshost(args ...string) string {
 
 // Without a DNS provider stshost says what to enter and waits until it sees it.
 func TestRecordByHand(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, example)
 	w.account = "provider = \"print\"\n"
 	s := w.start()

@@ -95,6 +95,7 @@ var steps = []string{
 }
 
 func TestSIGKILLAtEachStepOfANewDomain(t *testing.T) {
+	t.Parallel()
 	for _, step := range steps {
 		t.Run(step, func(t *testing.T) {
 			w := newWorld(t, example)
@@ -118,6 +119,7 @@ func TestSIGKILLAtEachStepOfANewDomain(t *testing.T) {
 }
 
 func TestSIGKILLAtEachStepOfAChange(t *testing.T) {
+	t.Parallel()
 	for _, step := range steps[2:] {
 		t.Run(step, func(t *testing.T) {
 			w := newWorld(t, example)

@@ -16,6 +16,7 @@ import (
 // the first request still waits for its answer, although there are two workers
 // only. The dead server is left alone then, and explain says so.
 func TestDeafDNSServerHoldsUpItsOwnDomainsOnly(t *testing.T) {
+	t.Parallel()
 	names := []string{example}
 	for i := range 5 {
 		names = append(names, fmt.Sprintf("deaf%d.test", i))

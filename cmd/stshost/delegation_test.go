@@ -31,6 +31,7 @@ func (w *world) offersNoRecord(domain, why string) {
 // where the CNAME leads: one id for one policy, and what else stands there
 // stays. Nobody else can lead there, and a CNAME that is moved is noticed.
 func TestCNAMEDelegation(t *testing.T) {
+	t.Parallel()
 	const customer, second, hosting = "customer.test", "second.test", "hosting.test"
 	const place = "customer._mta-sts." + hosting
 	w := newWorld(t, customer, second)

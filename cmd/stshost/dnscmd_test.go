@@ -15,6 +15,7 @@ import (
 // The dry run of a DNS account adds, replaces and removes a record and leaves
 // the zone as it was; no server runs.
 func TestDNSTest(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, example)
 	knot := dnstest.StartKnot(t, example)
 	w.useRFC2136(knot)

@@ -15,6 +15,7 @@ const example = "example.test"
 // The main job against each kind of DNS: a domain is added and confirmed, its
 // policy edited, and a reload without a change does nothing.
 func TestEndToEnd(t *testing.T) {
+	t.Parallel()
 	providers := []struct {
 		name string
 		use  func(t *testing.T, w *world) zone

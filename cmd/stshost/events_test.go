@@ -77,6 +77,7 @@ func (f *eventFollower) until(kind string) server.Event {
 // What becomes of a domain is told: on its way, when its DNS breaks, when it
 // is well again, over a restart of the server, and without one.
 func TestEventsOfADomain(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, example)
 	w.watch = "1s"
 	w.domains[0].lines = `mode = "enforce"`
@@ -164,6 +165,7 @@ func (f *eventFollower) interrupt() error {
 
 // A kill is told by the next start, and so is what a reload brought.
 func TestEventsOfTheServer(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, example)
 	w.writeConfig()
 	p := w.spawn()

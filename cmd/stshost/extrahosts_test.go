@@ -59,6 +59,7 @@ func (w *world) explainsHost(central string) {
 // An extra host gets a certificate once it leads here, says what it is, has no
 // policy, and goes with its line in the config.
 func TestExtraHosts(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, example)
 	central := "sts." + example
 	w.acme = fmt.Sprintf("extra_hosts = [%q]\n", central)

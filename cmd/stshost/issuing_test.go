@@ -74,6 +74,7 @@ func (w *world) event(kind string, n int) server.Event {
 // revokes. The service asks, renews with an order that names the certificate,
 // serves the new one, and tells why.
 func TestARI(t *testing.T) {
+	t.Parallel()
 	const why = "https://ca.lab.test/incidents/7"
 	w := newWorld(t, example)
 	s := w.start()
@@ -119,6 +120,7 @@ func TestARI(t *testing.T) {
 // The profile of the config decides what is issued; a wrong one is said with
 // those that there are.
 func TestProfile(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, example)
 	w.ca = w.addCA(lab.CAConfig{Profiles: map[string]time.Duration{"classic": 90 * 24 * time.Hour, "shortlived": 6 * 24 * time.Hour}})
 	w.acme = "profile = \"short\"\n"
@@ -149,6 +151,7 @@ func TestProfile(t *testing.T) {
 // A CA that takes only bound accounts: what is missing is said, a wrong key
 // too, and the right one works. No output shows it.
 func TestEAB(t *testing.T) {
+	t.Parallel()
 	key := []byte("an HMAC key of an account at the CA, 32+ bytes")
 	encoded := base64.RawURLEncoding.EncodeToString(key)
 	wrong := base64.RawURLEncoding.EncodeToString([]byte("another HMAC key that this CA has never seen"))
@@ -230,6 +233,7 @@ func TestFallbackCA(t *testing.T) {
 
 // A host whose validation fails does not go to the second CA.
 func TestNoFallbackForTheHost(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, example)
 	second := w.addCA(lab.CAConfig{})
 	w.acme = fmt.Sprintf("[acme.fallback]\ndirectory = %q\nroots_file = %q\naccept_terms = true\n", second.DirectoryURL(), w.lab.ACMERootsFile)

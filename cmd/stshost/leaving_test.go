@@ -13,6 +13,7 @@ import (
 // certificate, which is renewed, over restarts too: senders hold its policy
 // (RFC 8461 §8.3). Its record stays as it is.
 func TestDomainLeavesTheConfig(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, example, "leaving.test")
 	leaving := w.domains[1]
 	s := w.start()

@@ -25,6 +25,7 @@ func (w *world) loseStore() {
 // policy goes on under the same id, and in the same mode, though the config
 // does not name it any more.
 func TestLostStore(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []string{"testing", "enforce", "none"} {
 		t.Run(mode, func(t *testing.T) {
 			w := newWorld(t, example)
@@ -62,6 +63,7 @@ func TestLostStore(t *testing.T) {
 // If the record does not tell (the MX hosts were edited too), stshost asks
 // rather than guess, and takes the operator's word.
 func TestLostStoreAndEditedConfig(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, example)
 	w.domains[0].lines = `mode = "enforce"`
 	s := w.start()

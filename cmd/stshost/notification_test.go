@@ -55,6 +55,7 @@ func (h *hook) messages() []string {
 // A domain that breaks is told once, by webhook and by mail, over a restart
 // too; and so is its repair. The secrets of both stay secrets.
 func TestNotifications(t *testing.T) {
+	t.Parallel()
 	const password, token = "p4ssw0rd-of-the-mail", "t0ken-of-the-hook"
 	web, mail := startHook(t), mailtest.Start(t, password)
 	w := newWorld(t, example)

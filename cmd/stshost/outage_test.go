@@ -66,6 +66,7 @@ func TestCADown(t *testing.T) {
 
 // Whoever mended what the CA complained of does not wait for the next try.
 func TestReloadTriesAgain(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, example)
 	undo := w.lab.CA.FailValidation("mta-sts." + example)
 	s := w.start()

@@ -83,6 +83,7 @@ func (w *world) told(severity state.Severity, text string) {
 // A wildcard that the operator brings along protects a domain without a single
 // order, and is replaced when its files are.
 func TestOwnCertificate(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, example)
 	host := "mta-sts." + example
 	until := time.Now().Add(60 * 24 * time.Hour).Truncate(time.Second)

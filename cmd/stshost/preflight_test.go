@@ -67,6 +67,7 @@ func TestHostLeadsToAnotherServer(t *testing.T) {
 // An AAAA record that leads elsewhere hides behind a good A record. It is
 // named before the first order, and if it is made later, too.
 func TestIPv6LeadsElsewhere(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, example)
 	host := "mta-sts." + example
 	w.otherHTTP("::1")

@@ -25,6 +25,7 @@ import (
 // well, not when the provider refuses them or sends them back, not in what is
 // said of a config that has them in the wrong place.
 func TestSecretsAreShownNowhere(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name string
 		// set makes the account that works, and returns its secrets and what
