@@ -379,10 +379,15 @@ func (m *model) tamper(t *rapid.T) {
 	case "break":
 		now = []string{"v=STSv1;"}
 	case "restore": // as from an old backup of the zone
-		if len(f.seen) == 0 {
+		ids := slices.Sorted(maps.Keys(f.seen))
+		if f.lost {
+			// One from before the store was lost looks as an older store does:
+			// what it stands for is not known, and the domain asks.
+			ids = f.ids
+		}
+		if len(ids) == 0 {
 			return
 		}
-		ids := slices.Sorted(maps.Keys(f.seen))
 		now = []string{mtasts.Record{ID: ids[rapid.IntRange(0, len(ids)-1).Draw(t, "id")]}.String()}
 	case "note":
 		f.foreign = append(slices.Clone(f.foreign), fmt.Sprintf("note %d", len(f.foreign)))

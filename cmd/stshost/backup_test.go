@@ -242,9 +242,7 @@ func TestBackupFromBeforeARenewalAndAPin(t *testing.T) {
 	file := w.backup()
 	w.domains[0].lines = `mode = "enforce"`
 	s.reload()
-	pinned := w.await(example, "enforce", func(d server.DomainStatus) bool {
-		return d.Mode == "enforce" && d.Step == state.Confirmed && d.LastError == ""
-	})
+	pinned := w.confirmedAnew(first)
 	w.domains[0].lines = "" // it stays in enforce
 	s.reload()
 	if d := w.confirmed(example); d.Mode != "enforce" || d.ID != pinned.ID {
