@@ -21,6 +21,7 @@ func (t *task) announce(ctx context.Context, body []byte) error {
 		return &blocked{err: fmt.Errorf("cannot see the record of %s in the DNS: %w", t.wanted.Domain, err),
 			remedy: remedyOf(err, "see that the zone exists and its name servers answer")}
 	}
+	t.notePlace(views)
 	if !t.d.compared {
 		was := t.row
 		if err := t.catchUp(ctx, views); err != nil {
@@ -40,6 +41,7 @@ func (t *task) announce(ctx context.Context, body []byte) error {
 	}
 	txt := mtasts.Record{ID: t.row.ID}.String()
 	seen := compare(views, txt)
+	t.d.moved = t.d.moved && seen.wrong != nil
 	// No answer is no drift, nor does it tell whether the journal is up to date.
 	drifted := seen.wrong != nil && !(seen.nothing && (t.row.Step == state.Confirmed || !t.d.compared))
 	if drifted {
@@ -72,6 +74,10 @@ func (t *task) push(ctx context.Context, txt string, seen view) error {
 	}
 	switch t.row.Step {
 	case state.Confirmed:
+		if t.d.moved {
+			t.log.Info("the record was pushed to where its name leads now", "domain", t.wanted.Domain, "id", t.row.ID)
+			break
+		}
 		t.repairs.Add(1)
 		t.tellRepaired(seen.wrong)
 		t.log.Warn("the record had drifted and was pushed again", "domain", t.wanted.Domain, "id", t.row.ID, "reason", seen.wrong)
@@ -81,6 +87,7 @@ func (t *task) push(ctx context.Context, txt string, seen view) error {
 		}
 		t.log.Info("record pushed", "domain", t.wanted.Domain, "step", t.row.Step, "id", t.row.ID)
 	}
+	t.d.moved = false
 	return nil
 }
 

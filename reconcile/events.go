@@ -86,7 +86,7 @@ func (t *task) tellRepaired(drift error) {
 	t.tell(state.Event{
 		Kind: state.KindRecordRepaired, Severity: state.SeverityWarning, Domain: t.row.Name,
 		Text:     fmt.Sprintf("the announced record was not as it should be, and was pushed again: %v", drift),
-		Remedy:   fmt.Sprintf("find out who else changes the TXT records at %s", t.wanted.Target.Name),
+		Remedy:   fmt.Sprintf("find out who else changes the TXT records at %s", cmp.Or(t.d.place, t.wanted.Target.Name)),
 		Evidence: evidence(t.row, "found", drift.Error(), "dns_account", t.wanted.Target.Account),
 	})
 }

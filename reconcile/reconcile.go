@@ -169,6 +169,8 @@ type domain struct {
 	// compared says that the journal has been held against DNS in this life, or
 	// that the id was made in it. It belongs to the worker, as row does.
 	compared bool
+	place    string             // where the record stood when it was last seen; "" if not in this life
+	moved    bool               // that is another place than before, and no push came after it
 	asOf     time.Time          // until then the journal knew of every announcement; zero: not looked at yet
 	again    bool               // woken while running
 	cancel   context.CancelFunc // ends the run under way

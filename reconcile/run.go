@@ -53,6 +53,7 @@ func (t *task) run(ctx context.Context) error {
 		// Name servers that cannot be asked hold nothing up yet: announce asks
 		// them again, and changes nothing there before they answer.
 		if views, err := t.cfg.DNS.Observe(ctx, t.wanted.Target); err == nil {
+			t.notePlace(views)
 			if err := t.catchUp(ctx, views); err != nil {
 				return err
 			}

@@ -97,6 +97,15 @@ func TestCNAMEDelegation(t *testing.T) {
 	if !strings.Contains(s.log.String(), "leads elsewhere than before") {
 		t.Error("that the CNAME was moved is not in the log")
 	}
+	var out string
+	eventually(t, func() error {
+		out = w.stshost("events", customer)
+		return saysAll(out, "the CNAME at _mta-sts."+customer+" leads to moved."+hosting+" now, and no longer to "+place,
+			"remove the v=STSv1 TXT record at "+place)
+	})
+	if strings.Contains(out, "find out who else") {
+		t.Errorf("a moved CNAME is told as tampering:\n%s", out)
+	}
 	must(dns.Set("_mta-sts."+customer, "CNAME", "_mta-sts.nowhere.invalid."))
 	w.await(customer, "the complaint", blockedBy("is a CNAME to _mta-sts.nowhere.invalid"))
 }

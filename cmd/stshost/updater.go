@@ -7,7 +7,10 @@ import (
 	"github.com/stshost/stshost/dnsupdate"
 	"github.com/stshost/stshost/internal/resolver"
 	"github.com/stshost/stshost/mtasts"
+	"github.com/stshost/stshost/reconcile"
 )
+
+var _ reconcile.Placer = (*dnsupdate.Updater)(nil)
 
 // newUpdater wires the part that changes DNS records.
 func (s *service) newUpdater(cfg *config.Config, res *resolver.Resolver) (*dnsupdate.Updater, error) {

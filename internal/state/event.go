@@ -80,6 +80,8 @@ const (
 	// KindRecordRepaired: the announced record was not in DNS as it should be
 	// and was put back.
 	KindRecordRepaired = "record.repaired"
+	// KindRecordMoved: the CNAME at a record's name leads elsewhere than before.
+	KindRecordMoved = "record.moved"
 	// KindPolicyServed: another policy body is served.
 	KindPolicyServed = "policy.served"
 
