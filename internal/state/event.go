@@ -128,6 +128,6 @@ func EventKinds() []string {
 		KindConfigRefused, KindConfigReloaded,
 		KindDomainAdded, KindDomainBlocked, KindDomainChanged, KindDomainLeft, KindDomainRecovered, KindDomainStep,
 		KindHostBlocked, KindHostRecovered,
-		KindPolicyServed, KindRecordRepaired, KindServerStarted, KindServerStopped, KindStoreLost, KindStoreRestored,
+		KindPolicyServed, KindRecordMoved, KindRecordRepaired, KindServerStarted, KindServerStopped, KindStoreLost, KindStoreRestored,
 	}
 }
