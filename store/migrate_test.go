@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"crypto/sha256"
 	"database/sql"
 	"fmt"
 	"os"
@@ -119,6 +120,27 @@ func TestEveryOlderVersionIsUpgraded(t *testing.T) {
 			_, err := s.Secret(t.Context(), "probe")
 			noError(t, err)
 		})
+	}
+}
+
+// A store that has run a migration never runs it again: one that is edited
+// leaves it with another schema than a new store has, and the next migration may
+// then fail on it. What has to change goes into a new migration.
+func TestMigrationsStayAsTheyWere(t *testing.T) {
+	want := map[string]string{
+		"00001_journal.sql":      "b5e3d9315b79854e40f8da4442f1e29fbc0c3cc843dcc423073d7285096e8488",
+		"00002_certificates.sql": "653e87b5948d65f3bfd11edc643f0a13ed8ae8049c192acad002ab1424c2c025",
+		"00003_secrets.sql":      "4a95fdcc87faf8532f6f779fba15a669bfc66e63bffd6c90dab296cc9022007b",
+		"00004_events.sql":       "dbaf8e1a7be8820b0a6bf4f2a7d051b616eede7bfab2837b70de1946b9392d65",
+		"00005_renewalinfo.sql":  "b42373ab379204ef4654e99d8ffee872c27299ccdcaa1d26e7375166c6e82631",
+		"00006_notify.sql":       "0f9a657f23b739058c4f7cf74e99cce4c870f321e2810b8b31c391fa24d9dfa6",
+		"00007_summary.sql":      "4455d35accc371b4bc3431f2b423df119d0d3dd7a01e84d63f9c9db95002d7cc",
+	}
+	files := get[[]os.DirEntry](t)(os.ReadDir("migrations/sqlite"))
+	equal(t, len(files), len(want))
+	for _, file := range files {
+		text := get[[]byte](t)(os.ReadFile(filepath.Join("migrations/sqlite", file.Name())))
+		equal(t, file.Name()+" "+fmt.Sprintf("%x", sha256.Sum256(text)), file.Name()+" "+want[file.Name()])
 	}
 }
 

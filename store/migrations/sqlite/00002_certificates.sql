@@ -9,6 +9,9 @@ CREATE TABLE certificates (
     pem        BLOB    NOT NULL  -- private key, then the chain, leaf first
 ) STRICT;
 
+-- The expiries of all certificates are read without touching the keys.
+CREATE INDEX certificates_validity ON certificates (host, not_before, not_after);
+
 CREATE TABLE cert_jobs (
     host         TEXT    NOT NULL PRIMARY KEY,
     due          INTEGER NOT NULL, -- time
@@ -22,8 +25,8 @@ CREATE TABLE cert_jobs (
 
 -- Nearly every host has a renewal that waits for a day far ahead, and the
 -- scheduler asks often: it must meet only the jobs that are due. With
--- what orders them in the index their order is found without the rows.
-CREATE INDEX cert_jobs_due ON cert_jobs (due, not_after, attempts, host) WHERE running = 0;
+-- not_after and host in the index their order is found without the rows.
+CREATE INDEX cert_jobs_due ON cert_jobs (due, not_after, host) WHERE running = 0;
 
 -- Account keys and whatever else the ACME engine caches, by its own keys.
 CREATE TABLE acme_data (
