@@ -28,6 +28,7 @@ func TestPebbleAlreadyReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	job.Due, job.AskAt = time.Now(), time.Now().Add(24*time.Hour)
+	leaf := leafOf(t, old.PEM)
 	for range 2 {
 		if err := w.store.FinishCertJob(t.Context(), old, job); err != nil {
 			t.Fatal(err)
@@ -37,8 +38,10 @@ func TestPebbleAlreadyReplaced(t *testing.T) {
 		if s := w.status(host); s.Problem != "" || s.Attempts != 0 {
 			t.Fatalf("status %+v", s)
 		}
+		if err := w.ca.Replaced(t.Context(), leaf); err != nil {
+			t.Fatal(err)
+		}
 	}
-	leaf := leafOf(t, old.PEM)
 	id, err := ari.ARIUniqueIdentifier(leaf)
 	if err != nil {
 		t.Fatal(err)

@@ -429,8 +429,9 @@ func (l *lab) jump(by time.Duration) {
 // process is one life of a reconciler in the lab.
 type process struct {
 	*Reconciler
-	lab  *lab
-	stop func()
+	lab   *lab
+	stop  func()
+	first map[string][]byte // the bodies by domain that were served before anything ran
 }
 
 // start begins a life; everything that a process holds in memory is new.
@@ -453,6 +454,7 @@ func (l *lab) start(t *testing.T, wanted ...Wanted) *process {
 	done := make(chan struct{})
 	p := &process{Reconciler: r, lab: l, stop: func() { cancel(); <-done }}
 	p.set(t, wanted...)
+	p.first = maps.Clone(l.served) // nothing runs yet
 	go func() {
 		defer close(done)
 		r.Run(ctx)

@@ -258,7 +258,7 @@ func TestLedgerIsStrongerThanTheRow(t *testing.T) {
 		}
 		p = l.start(t, want(example, "mx1.example.com"))
 		defer p.stop()
-		if got := l.serving(example); string(got) != string(body) {
+		if got := p.first[example]; string(got) != string(body) {
 			t.Errorf("serves %q from the start, the ledger has %q", got, body)
 		}
 		settleFor(time.Minute)

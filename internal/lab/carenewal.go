@@ -1,7 +1,9 @@
 package lab
 
 import (
+	"context"
 	"crypto/x509"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -24,6 +26,31 @@ func (c *CA) SuggestRenewal(leaf *x509.Certificate, start, end time.Time, explan
 		return fmt.Errorf("suggest a renewal: %w", err)
 	}
 	return nil
+}
+
+// Replaced waits until the CA knows that the certificate was replaced (RFC 9773
+// §5). Pebble notes that a while after it has answered with the new one, and
+// tells nobody: it can only be asked again and again.
+func (c *CA) Replaced(ctx context.Context, leaf *x509.Certificate) error {
+	look := time.NewTicker(time.Millisecond)
+	defer look.Stop()
+	for {
+		order, err := c.memory.GetOrderByIssuedSerial(hex.EncodeToString(leaf.SerialNumber.Bytes()))
+		if err != nil {
+			return fmt.Errorf("see a certificate replaced: %w", err)
+		}
+		order.RLock()
+		replaced := order.IsReplaced
+		order.RUnlock()
+		if replaced {
+			return nil
+		}
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return fmt.Errorf("see a certificate replaced: %w", ctx.Err())
+		}
+	}
 }
 
 // OrderRequest is what a newOrder request had in it beside its hosts.
