@@ -89,11 +89,11 @@ func (c *authority) account(ctx context.Context) (*account, error) {
 	}
 	dir, err := c.fetchDirectory(ctx)
 	if err != nil {
-		var none *notDirectory
-		if errors.As(err, &none) && stored.KID == "" {
+		var ca *caError
+		if errors.As(err, &ca) && ca.noDirectory && stored.KID == "" {
 			// It never was one, as far as we know. Where we have an account
 			// it is the CA that is broken.
-			return nil, &caError{problem: none.problem, remedy: "correct directory in " + c.section + " and restart"}
+			ca.remedy = "correct directory in " + c.section + " and restart"
 		}
 		return nil, err
 	}
@@ -209,7 +209,7 @@ func (c *authority) register(ctx context.Context, key *ecdsa.PrivateKey, stored 
 // if it is the CA's own trouble.
 func (c *authority) registrationRemedy(p *problem) string {
 	switch kind := p.kind(); {
-	case p.Status >= 500, p.Status == http.StatusTooManyRequests, kind == "rateLimited", kind == "badNonce":
+	case p.Status >= 500, p.limits(), kind == "badNonce":
 		return ""
 	case kind == "invalidContact", kind == "unsupportedContact":
 		return "correct email in " + c.section + " and restart"
@@ -275,10 +275,10 @@ func (c *authority) fetchDirectory(ctx context.Context) (*directory, error) {
 		return nil, err
 	}
 	if res.StatusCode == http.StatusNotFound || res.StatusCode == http.StatusGone {
-		return nil, &notDirectory{caError{problem: &problem{
+		return nil, &caError{noDirectory: true, problem: &problem{
 			Status: res.StatusCode,
 			Detail: fmt.Sprintf("there is no ACME directory at %s (HTTP status %d): check directory in %s", c.Directory, res.StatusCode, c.section),
-		}}}
+		}}
 	}
 	if res.StatusCode != http.StatusOK {
 		ca := &caError{problem: parseProblem(res.StatusCode, body)}
@@ -287,9 +287,9 @@ func (c *authority) fetchDirectory(ctx context.Context) (*directory, error) {
 	}
 	dir := &directory{raw: body}
 	if err := json.Unmarshal(body, dir); err != nil || dir.NewOrder == "" || dir.NewAccount == "" {
-		return nil, &notDirectory{caError{problem: &problem{
+		return nil, &caError{noDirectory: true, problem: &problem{
 			Detail: c.Directory + " is not an ACME directory (RFC 8555 §7.1.1): check directory in " + c.section,
-		}}}
+		}}
 	}
 	return dir, nil
 }
@@ -302,21 +302,11 @@ type caError struct {
 	// remedy says what to correct in the config, which is at fault then; ""
 	// if it is the CA's own trouble.
 	remedy string
+	// noDirectory is set if what answers at the directory's URL is none.
+	noDirectory bool
 }
 
 func (e *caError) Error() string { return e.problem.String() }
-
-// notDirectory says that what answers at a directory's URL is none.
-type notDirectory struct{ caError }
-
-// As finds the caError in it.
-func (e *notDirectory) As(target any) bool {
-	if ca, ok := target.(**caError); ok {
-		*ca = &e.caError
-		return true
-	}
-	return false
-}
 
 // storeError is trouble of our own store: no fault of host or CA.
 type storeError struct{ err error }

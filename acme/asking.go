@@ -136,8 +136,13 @@ func (i *Issuer) issuerOf(job state.CertJob) *authority {
 	if job.CA == "" {
 		return i.cas[0]
 	}
+	return i.authorityAt(job.CA)
+}
+
+// authorityAt finds the CA of a directory; nil if it is not in the config.
+func (i *Issuer) authorityAt(directory string) *authority {
 	for _, c := range i.cas {
-		if c.Directory == job.CA {
+		if c.Directory == directory {
 			return c
 		}
 	}

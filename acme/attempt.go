@@ -51,7 +51,7 @@ type outcome struct {
 type errBudget struct{ retryAt time.Time }
 
 func (e *errBudget) Error() string {
-	return "the order budget is used up until " + e.retryAt.UTC().Format(time.RFC3339)
+	return "the order budget is used up until " + stamp(e.retryAt)
 }
 
 var errStopping = errors.New("acme: shutting down")
@@ -235,7 +235,7 @@ func (i *Issuer) judgeFailure(ca *authority, job state.CertJob, seen sighting, e
 
 	rateLimited := seen.status == http.StatusTooManyRequests || seen.problem.kind() == "rateLimited"
 	// What the CA says of the account at newOrder holds for every host.
-	ofAccount := slices.Contains([]string{"accountDoesNotExist", "userActionRequired", "externalAccountRequired", "invalidProfile"}, seen.problem.kind())
+	ofAccount := slices.Contains([]string{"accountDoesNotExist", "userActionRequired", "invalidProfile"}, seen.problem.kind())
 	switch kind := seen.problem.kind(); {
 	case kind == "invalidProfile" && ca.Profile != "":
 		out.verdict, out.remedy = misset, ca.profileRemedy()

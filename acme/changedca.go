@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"slices"
 	"strings"
 
 	"github.com/stshost/stshost/internal/state"
@@ -42,7 +41,7 @@ func (i *Issuer) formerCA(ctx context.Context) (string, error) {
 // ours reports whether a CA of the config, the first or another, issued the
 // certificate that the job is to replace.
 func (i *Issuer) ours(job state.CertJob) bool {
-	return !job.NotAfter.IsZero() && slices.ContainsFunc(i.cas, func(c *authority) bool { return c.Directory == job.CA })
+	return !job.NotAfter.IsZero() && i.authorityAt(job.CA) != nil
 }
 
 func (i *Issuer) noteCA(ctx context.Context) error {

@@ -136,6 +136,7 @@ func (o *Own) status(host string) (state.CertStatus, bool) {
 
 func (c *ownCert) String() string { return "the own certificate " + c.files.CertFile }
 
+// stamp writes a time for people and events.
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 // faultOf is why the files of c as they are now are not used; nil if they are.

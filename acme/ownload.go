@@ -16,10 +16,10 @@ import (
 )
 
 // CheckOwn returns the dNSNames of a certificate, in lower case, or says what
-// keeps it and its key from being used: files
-// that cannot be read or are not PEM, a key for another certificate, a
-// certificate without a dNSName. The error has the form "what; remedy". An
-// expired certificate passes: it is served, and said to be expired.
+// keeps it and its key from being used: files that cannot be read or are not
+// PEM, a key for another certificate, a certificate without a dNSName. The error
+// has the form "what; remedy". An expired certificate passes: it is served, and
+// said to be expired.
 func CheckOwn(certFile, keyFile string) (names []string, err error) {
 	files := OwnPair{CertFile: certFile, KeyFile: keyFile}
 	data, err := files.read()

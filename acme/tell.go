@@ -25,9 +25,9 @@ func (i *Issuer) tellIssued(ca *authority, job state.CertJob, cert state.Certifi
 	i.told.Remove(job.Host)
 	i.cfg.Event(state.Event{
 		Kind: state.KindCertificateIssued, Severity: state.SeverityInfo, Host: job.Host,
-		Text: "a certificate was issued by " + ca.Directory + ", valid until " + cert.NotAfter.UTC().Format(time.RFC3339),
+		Text: "a certificate was issued by " + ca.Directory + ", valid until " + stamp(cert.NotAfter),
 		Evidence: map[string]string{
-			"ca": ca.Directory, "challenge": job.Challenge, "not_after": cert.NotAfter.UTC().Format(time.RFC3339),
+			"ca": ca.Directory, "challenge": job.Challenge, "not_after": stamp(cert.NotAfter),
 		},
 	})
 }
@@ -45,9 +45,9 @@ func (i *Issuer) tellFailed(ca *authority, out outcome, next state.CertJob, now 
 		return
 	}
 	i.told.Add(next.Host, told{problems: [2]string{next.Problem, before.problems[0]}, severity: severity})
-	evidence := map[string]string{"ca": ca.Directory, "challenge": next.Challenge, "next_try": next.Due.UTC().Format(time.RFC3339)}
+	evidence := map[string]string{"ca": ca.Directory, "challenge": next.Challenge, "next_try": stamp(next.Due)}
 	if !next.NotAfter.IsZero() {
-		evidence["not_after"] = next.NotAfter.UTC().Format(time.RFC3339)
+		evidence["not_after"] = stamp(next.NotAfter)
 	}
 	i.cfg.Event(state.Event{
 		Kind: state.KindCertificateFailed, Severity: severity, Host: next.Host,
@@ -63,8 +63,8 @@ func (i *Issuer) tellRescheduled(ca *authority, job state.CertJob) {
 	e := state.Event{
 		Kind: state.KindCertificateRescheduled, Severity: state.SeverityInfo, Host: job.Host,
 		Text: ca.Directory + " asks for the renewal of this certificate between " +
-			job.WindowStart.UTC().Format(time.RFC3339) + " and " + job.WindowEnd.UTC().Format(time.RFC3339),
-		Evidence: map[string]string{"ca": ca.Directory, "renewal": job.Due.UTC().Format(time.RFC3339)},
+			stamp(job.WindowStart) + " and " + stamp(job.WindowEnd),
+		Evidence: map[string]string{"ca": ca.Directory, "renewal": stamp(job.Due)},
 	}
 	if job.Explanation != "" {
 		e.Severity = state.SeverityWarning

@@ -117,14 +117,15 @@ func (t table) extraHosts() []string {
 	var out []string
 	for _, it := range items {
 		name, problem, remedy := parseName(it.s)
+		domain, isPolicyHost := mtasts.PolicyDomain(name)
 		switch {
 		case strings.HasPrefix(it.s, "*"):
 			t.l.fail(it.at, "list the hosts by name; a wildcard certificate can only be one of your own, in [[certificate]]",
 				"extra_hosts in %s has %s: a CA gives out wildcards only by way of DNS, which stshost does not use", t.name, show(it.s))
 		case problem != "":
 			t.l.fail(it.at, remedy, "extra_hosts in %s has %s: %s", t.name, show(it.s), problem)
-		case strings.HasPrefix(name, mtasts.PolicyHost("")):
-			t.l.fail(it.at, "take it out: write a [[domain]] with name = "+show(strings.TrimPrefix(name, mtasts.PolicyHost(""))),
+		case isPolicyHost:
+			t.l.fail(it.at, "take it out: write a [[domain]] with name = "+show(domain),
 				"extra_hosts in %s has %s, which is a policy host", t.name, show(it.s))
 		case !strings.Contains(name, "."):
 			t.l.fail(it.at, `write its whole name, e.g. extra_hosts = ["sts.example.net"]`,

@@ -168,7 +168,7 @@ func (r *domainReader) name(t table) string {
 	if !strings.Contains(name, ".") {
 		t.l.warn(t.posOf("name"), remedy, "name in [[domain]] is %s, a name of one label", show(name))
 	}
-	if rest, ok := strings.CutPrefix(name, "mta-sts."); ok && strings.Contains(rest, ".") {
+	if rest, ok := mtasts.PolicyDomain(name); ok && strings.Contains(rest, ".") {
 		t.l.warn(t.posOf("name"), fmt.Sprintf("write name = %q unless mail addresses end in %s", rest, name),
 			"%s looks like the policy host of %s rather than a mail domain", name, rest)
 	}

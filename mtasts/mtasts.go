@@ -7,7 +7,10 @@
 // sender. It writes one canonical form. It is pure: no I/O, no clock.
 package mtasts
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 const (
 	// MaxMaxAge is the longest that a sender may keep a policy, about a year
@@ -25,7 +28,14 @@ const (
 
 // PolicyHost returns the policy host of a policy domain: the name that its
 // policy is served under (RFC 8461 §3.3).
-func PolicyHost(domain string) string { return "mta-sts." + domain }
+func PolicyHost(domain string) string { return policyLabel + domain }
+
+// PolicyDomain returns the policy domain of a policy host, the inverse of
+// [PolicyHost]; ok is false, and domain the host itself, if host is none.
+func PolicyDomain(host string) (domain string, ok bool) { return strings.CutPrefix(host, policyLabel) }
+
+// policyLabel is what a policy host's name begins with (RFC 8461 §3.3).
+const policyLabel = "mta-sts."
 
 // PolicyURL returns the only URL at which senders look for the policy of a
 // policy domain (RFC 8461 §3.3).

@@ -149,6 +149,11 @@ func TestNames(t *testing.T) {
 	if got, want := mtasts.PolicyHost("example.com"), "mta-sts.example.com"; got != want {
 		t.Errorf("PolicyHost = %q; want %q", got, want)
 	}
+	for host, want := range map[string]string{"mta-sts.example.com": "example.com", "mta-sts.mta-sts.example.com": "mta-sts.example.com", "example.com": "", "mta-stsx.example.com": "", "_mta-sts.example.com": ""} {
+		if got, ok := mtasts.PolicyDomain(host); ok != (want != "") || ok && got != want || !ok && got != host {
+			t.Errorf("PolicyDomain(%q) = %q, %t; want %q", host, got, ok, want)
+		}
+	}
 	if got, want := mtasts.RecordName("example.com"), "_mta-sts.example.com"; got != want {
 		t.Errorf("RecordName = %q; want %q", got, want)
 	}

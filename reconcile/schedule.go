@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"strings"
 	"sync"
 	"time"
 
@@ -130,7 +129,7 @@ func (r *Reconciler) Wake(name string) {
 // WakeHost is Wake for the domain of a policy host, or for an extra host. It is
 // what the issuing side calls when an order came to an end.
 func (r *Reconciler) WakeHost(host string) {
-	if name, ok := strings.CutPrefix(host, mtasts.PolicyHost("")); ok {
+	if name, ok := mtasts.PolicyDomain(host); ok {
 		r.Wake(name)
 		return
 	}

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/stshost/stshost/internal/state"
@@ -59,7 +58,10 @@ func (c *Client) Hosts(ctx context.Context) ([]HostStatus, error) {
 
 // isPolicyHost tells policy hosts from the other known hosts, none of which
 // begins like one.
-func isPolicyHost(host string) bool { return strings.HasPrefix(host, mtasts.PolicyHost("")) }
+func isPolicyHost(host string) bool {
+	_, ok := mtasts.PolicyDomain(host)
+	return ok
+}
 
 // serveHostPage tells a person what stands behind a host that is no policy host.
 func (s *Server) serveHostPage(w http.ResponseWriter, host string) {

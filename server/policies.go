@@ -3,7 +3,6 @@ package server
 import (
 	"bytes"
 	"strconv"
-	"strings"
 	"sync"
 
 	"github.com/stshost/stshost/mtasts"
@@ -107,4 +106,7 @@ func (p *Policies) get(host string) *policy {
 }
 
 // policyDomain is the policy domain of a policy host.
-func policyDomain(host string) string { return strings.TrimPrefix(host, mtasts.PolicyHost("")) }
+func policyDomain(host string) string {
+	domain, _ := mtasts.PolicyDomain(host)
+	return domain
+}

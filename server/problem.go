@@ -32,7 +32,7 @@ func domainName(s string) (string, error) {
 func (s *Server) problem(path string, err error) *huma.ErrorModel {
 	p := &huma.ErrorModel{Detail: err.Error()}
 	var invalid *InvalidConfigError
-	var name *badInputError
+	var input *badInputError
 	switch {
 	case errors.As(err, &invalid):
 		p.Status = http.StatusUnprocessableEntity
@@ -43,7 +43,7 @@ func (s *Server) problem(path string, err error) *huma.ErrorModel {
 		for _, line := range invalid.Errors {
 			p.Errors = append(p.Errors, &huma.ErrorDetail{Message: line})
 		}
-	case errors.As(err, &name):
+	case errors.As(err, &input):
 		p.Status = http.StatusUnprocessableEntity
 	case errors.Is(err, state.ErrNotFound):
 		p.Status = http.StatusNotFound

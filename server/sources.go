@@ -137,10 +137,10 @@ func (h *sourceHeap) removeEmpty(place int) {
 
 // victim is the connection to close for a new one: of the source that has the
 // most, the one that has been without a request in flight for longest, or else
-// amid one for too long. If
-// that source has none, another gives one up only if it has about as many: else
-// a client with one connection would pay for one with thousands. wait is when to
-// look again if there is none; 0 if that is up to the clients.
+// amid one for too long. If that source has none, another gives one up only if
+// it has about as many: else a client with one connection would pay for one with
+// thousands. wait is when to look again if there is none; 0 if that is up to the
+// clients.
 func (s *sources) victim(evictBusy bool) (_ *conn, wait time.Duration) {
 	if len(s.heap) == 0 {
 		return nil, 0

@@ -3,6 +3,11 @@ package store
 const eventColumns = `
 			SELECT id, at, kind, severity, domain, host, text, remedy, evidence FROM events `
 
+const certJobColumns = `
+			SELECT host, due, not_after, attempts, challenge, problem, last_attempt, running,
+			       ca, ask_at, window_start, window_end, explanation
+			FROM cert_jobs `
+
 // sqliteStatements is the SQL for SQLite 3.35 and later.
 func sqliteStatements() *statements {
 	return &statements{
@@ -60,14 +65,8 @@ func sqliteStatements() *statements {
 			ON CONFLICT (host) DO UPDATE SET
 				not_before = excluded.not_before, not_after = excluded.not_after, pem = excluded.pem`,
 
-		certJob: `
-			SELECT host, due, not_after, attempts, challenge, problem, last_attempt, running,
-			       ca, ask_at, window_start, window_end, explanation
-			FROM cert_jobs WHERE host = ?`,
-		certJobs: `
-			SELECT host, due, not_after, attempts, challenge, problem, last_attempt, running,
-			       ca, ask_at, window_start, window_end, explanation
-			FROM cert_jobs ORDER BY host`,
+		certJob:  certJobColumns + `WHERE host = ?`,
+		certJobs: certJobColumns + `ORDER BY host`,
 		// The hosts are chosen and put in order from the index cert_jobs_due
 		// alone, and only then are their rows read: after a long absence
 		// 100,000 jobs may be due, of which a few are wanted.
@@ -78,20 +77,11 @@ func sqliteStatements() *statements {
 			      ORDER BY not_after = 0 AND attempts > 0, not_after, due, host LIMIT ?) AS chosen
 			JOIN cert_jobs AS j ON j.host = chosen.host
 			ORDER BY j.not_after = 0 AND j.attempts > 0, j.not_after, j.due, j.host`,
-		dueSuggested: `
-			SELECT host, due, not_after, attempts, challenge, problem, last_attempt, running,
-			       ca, ask_at, window_start, window_end, explanation
-			FROM cert_jobs WHERE ca = ? AND due <= ? AND running = 0 AND window_end > 0
+		dueSuggested: certJobColumns + `WHERE ca = ? AND due <= ? AND running = 0 AND window_end > 0
 			ORDER BY not_after, due, host LIMIT ?`,
-		dueExpiring: `
-			SELECT host, due, not_after, attempts, challenge, problem, last_attempt, running,
-			       ca, ask_at, window_start, window_end, explanation
-			FROM cert_jobs WHERE running = 0 AND due <= ? AND not_after > 0 AND not_after < ?
+		dueExpiring: certJobColumns + `WHERE running = 0 AND due <= ? AND not_after > 0 AND not_after < ?
 			ORDER BY not_after, due, host LIMIT ?`,
-		askCertJobs: `
-			SELECT host, due, not_after, attempts, challenge, problem, last_attempt, running,
-			       ca, ask_at, window_start, window_end, explanation
-			FROM cert_jobs WHERE running = 0 AND not_after > 0 AND ask_at <= ?
+		askCertJobs: certJobColumns + `WHERE running = 0 AND not_after > 0 AND ask_at <= ?
 			ORDER BY ask_at, host LIMIT ?`,
 		countCertJobs: `
 			SELECT count(*) FILTER (WHERE running = 0 AND due <= ?),

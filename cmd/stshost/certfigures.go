@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"strings"
 	"sync"
 	"time"
 
@@ -70,7 +69,7 @@ func (f *certFigures) count(ctx context.Context, now time.Time) (certTally, erro
 		return t, err
 	}
 	for _, host := range hosts {
-		if domain, ok := strings.CutPrefix(host, mtasts.PolicyHost("")); ok {
+		if domain, ok := mtasts.PolicyDomain(host); ok {
 			t.troubled[domain] = struct{}{}
 		}
 	}
@@ -87,7 +86,7 @@ func (f *certFigures) count(ctx context.Context, now time.Time) (certTally, erro
 		}
 		counted[host] = struct{}{}
 		t.add(validity{status.NotBefore, status.NotAfter}, now)
-		if domain, ok := strings.CutPrefix(host, mtasts.PolicyHost("")); ok && status.Problem != "" {
+		if domain, ok := mtasts.PolicyDomain(host); ok && status.Problem != "" {
 			t.troubled[domain] = struct{}{}
 		}
 	}

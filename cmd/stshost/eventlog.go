@@ -22,7 +22,7 @@ func (s *service) openEvents(cfg *config.Config) {
 
 // hostEvent records an event of a part that knows hosts and no policy domains.
 func (s *service) hostEvent(e state.Event) {
-	if domain, ok := strings.CutPrefix(e.Host, mtasts.PolicyHost("")); ok && e.Domain == "" {
+	if domain, ok := mtasts.PolicyDomain(e.Host); ok && e.Domain == "" {
 		e.Domain = domain
 	}
 	s.events.Record(e)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"text/tabwriter"
 
 	"github.com/stshost/stshost/internal/state"
@@ -22,7 +21,7 @@ import (
 // is.
 func askDomain[T any](ctx context.Context, name string, ask func(context.Context, string) (T, error)) (T, error) {
 	v, err := ask(ctx, name)
-	if domain, ok := strings.CutPrefix(name, mtasts.PolicyHost("")); ok && errors.Is(err, state.ErrNotFound) {
+	if domain, ok := mtasts.PolicyDomain(name); ok && errors.Is(err, state.ErrNotFound) {
 		if v, err := ask(ctx, domain); !errors.Is(err, state.ErrNotFound) {
 			return v, err
 		}
@@ -45,7 +44,7 @@ func furtherHost(ctx context.Context, r reader, name string) (*server.HostStatus
 // host that it is. It fails where nothing at all is known of the name.
 func whom(ctx context.Context, r reader, q *state.EventQuery, name string) error {
 	ways := []state.EventQuery{{Domain: name}, {Host: name}}
-	if domain, ok := strings.CutPrefix(name, mtasts.PolicyHost("")); ok {
+	if domain, ok := mtasts.PolicyDomain(name); ok {
 		ways = []state.EventQuery{{Domain: name}, {Domain: domain}}
 	}
 	for _, way := range ways {
