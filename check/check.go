@@ -34,8 +34,20 @@ type Config struct {
 	// Roots verify policy hosts; nil means the system's roots, which is what
 	// senders use.
 	Roots *x509.CertPool
-	// HTTPSPort and HTTPPort are 443 and 80 everywhere but in labs.
-	HTTPSPort, HTTPPort int
+	// HTTPSPort, HTTPPort and SMTPPort are 443, 80 and 25 everywhere but in labs.
+	HTTPSPort, HTTPPort, SMTPPort int
+	// SMTPControl are hosts that surely take connections at SMTPPort: asked when
+	// no MX host does, to tell whether that port is closed on our side. Nil means
+	// hosts of large mail providers.
+	SMTPControl []string
+	// Name is ours in EHLO; "" makes it the machine's own.
+	Name string
+	// PublicOnly refuses to connect to private, loopback, link-local and other
+	// addresses that are not of the public Internet, and to ask name servers
+	// there: for looks that strangers ask for.
+	PublicOnly bool
+	// Now is the clock that certificates are held against; nil: time.Now.
+	Now func() time.Time
 	// Via, if set, is the host:port that fetches connect to in place of the
 	// policy host's own addresses: for installations that cannot reach their
 	// public address (hairpin NAT). SNI, certificate and body are checked all
@@ -61,6 +73,12 @@ func New(cfg Config) *Prober {
 	}
 	if cfg.HTTPPort == 0 {
 		cfg.HTTPPort = 80
+	}
+	if cfg.SMTPPort == 0 {
+		cfg.SMTPPort = 25
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
 	}
 	if cfg.Dial == nil {
 		cfg.Dial = (&net.Dialer{Timeout: 10 * time.Second}).DialContext

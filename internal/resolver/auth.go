@@ -40,7 +40,7 @@ func (r *Resolver) FindZone(ctx context.Context, name string) (string, error) {
 	missing := "" // the name below owner, if it does not exist
 	for off, end := 0, false; !end; off, end = dns.NextLabel(full, off) {
 		owner := full[off:]
-		m, _, err := r.recurse(ctx, owner, dns.TypeSOA)
+		m, _, err := r.recurse(ctx, owner, dns.TypeSOA, false)
 		if err != nil {
 			return "", fmt.Errorf("find the zone of %s: %w", name, err)
 		}
@@ -63,12 +63,12 @@ func (r *Resolver) FindZone(ctx context.Context, name string) (string, error) {
 // for authoritative servers. A name server whose host name has no address is
 // left out, as a sender's resolver cannot ask it either.
 func (r *Resolver) AuthServers(ctx context.Context, zone string) ([]AuthServer, error) {
-	rrs, err := r.lookup(ctx, zone, dns.TypeNS)
+	a, err := r.find(ctx, zone, dns.TypeNS)
 	if err != nil {
 		return nil, fmt.Errorf("find the name servers of %s: %w", trimDot(zone), err)
 	}
 	var servers []AuthServer
-	for _, rr := range rrs {
+	for _, rr := range a.Records {
 		host := trimDot(rr.(*dns.NS).Ns)
 		for _, network := range []string{"ip4", "ip6"} {
 			addrs, err := r.Addrs(ctx, network, host)
@@ -84,7 +84,7 @@ func (r *Resolver) AuthServers(ctx context.Context, zone string) ([]AuthServer, 
 		}
 	}
 	if len(servers) == 0 {
-		return nil, fmt.Errorf("find the name servers of %s: none of its %d name servers has an address; repair the delegation", trimDot(zone), len(rrs))
+		return nil, fmt.Errorf("find the name servers of %s: none of its %d name servers has an address; repair the delegation", trimDot(zone), len(a.Records))
 	}
 	return servers, nil
 }
@@ -97,10 +97,12 @@ func (r *Resolver) AuthTXT(ctx context.Context, server AuthServer, name string) 
 	fail := func(err error) ([]string, error) {
 		return nil, &Error{Name: name, Type: "TXT", Server: server.String(), Err: err}
 	}
+	q := new(dns.Msg).SetQuestion(owner, dns.TypeTXT)
+	q.RecursionDesired = false
 	var m *dns.Msg
 	var err error
 	for range r.attempts {
-		m, err = r.ask(ctx, server.Addr.String(), owner, dns.TypeTXT, false)
+		m, err = r.ask(ctx, server.Addr.String(), q)
 		if err == nil && m.Rcode == dns.RcodeServerFailure {
 			err = rcodeError(m.Rcode)
 		}

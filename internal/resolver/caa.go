@@ -26,7 +26,7 @@ func (r *Resolver) CAA(ctx context.Context, host string) (caa.Set, error) {
 	}
 	for off, end := 0, false; !end; off, end = dns.NextLabel(full, off) {
 		name := full[off:]
-		rrs, err := r.lookup(ctx, trimDot(name), dns.TypeCAA)
+		a, err := r.find(ctx, trimDot(name), dns.TypeCAA)
 		if errors.Is(err, ErrNotFound) {
 			continue
 		}
@@ -38,11 +38,11 @@ func (r *Resolver) CAA(ctx context.Context, host string) (caa.Set, error) {
 		if err != nil {
 			return caa.Set{}, err
 		}
-		set := caa.Set{Owner: trimDot(strings.ToLower(rrs[0].Header().Name))}
+		set := caa.Set{Owner: strings.ToLower(a.Owner)}
 		if owner := trimDot(name); owner != set.Owner {
 			set.Alias = owner
 		}
-		for _, rr := range rrs {
+		for _, rr := range a.Records {
 			c := rr.(*dns.CAA)
 			set.Records = append(set.Records, caa.Record{Flags: c.Flag, Tag: c.Tag, Value: c.Value})
 		}

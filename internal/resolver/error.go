@@ -11,6 +11,12 @@ import (
 // the name does not exist (NXDOMAIN) or has no record of the type (NODATA).
 var ErrNotFound = errors.New("no such record")
 
+// ErrServerFailure says that a resolver could not find out (SERVFAIL).
+var ErrServerFailure = errors.New("the zone's name servers do not answer or its DNSSEC is broken")
+
+// ErrAliasLoop says that CNAMEs lead on and on.
+var ErrAliasLoop = errors.New("CNAMEs go round")
+
 // Error is a question that was not answered with records.
 type Error struct {
 	Name   string // the name asked for, as the caller gave it

@@ -17,23 +17,26 @@ import (
 const ednsSize = 1232
 
 // recurse asks the recursive resolvers in turn until one gives an answer that
-// counts: NOERROR or NXDOMAIN.
-func (r *Resolver) recurse(ctx context.Context, owner string, qtype uint16) (*dns.Msg, string, error) {
+// counts, NOERROR or NXDOMAIN, and returns that one's address beside it.
+// unchecked asks them not to validate.
+func (r *Resolver) recurse(ctx context.Context, owner string, qtype uint16, unchecked bool) (*dns.Msg, string, error) {
+	q := new(dns.Msg).SetQuestion(owner, qtype)
+	q.AuthenticatedData = true // asks whether the answer is validated (RFC 6840 §5.7)
+	q.CheckingDisabled = unchecked
 	var last error
 	for range r.attempts {
 		for _, addr := range r.servers {
-			server := "resolver " + addr
-			m, err := r.ask(ctx, addr, owner, qtype, true)
+			m, err := r.ask(ctx, addr, q)
 			if err == nil {
 				switch m.Rcode {
 				case dns.RcodeSuccess, dns.RcodeNameError:
-					return m, server, nil
+					return m, addr, nil
 				}
 				err = rcodeError(m.Rcode)
 			}
-			last = &Error{Name: trimDot(owner), Type: dns.TypeToString[qtype], Server: server, Err: err}
+			last = &Error{Name: trimDot(owner), Type: dns.TypeToString[qtype], Server: "resolver " + addr, Err: err}
 			if ctx.Err() != nil {
-				return nil, server, last
+				return nil, addr, last
 			}
 		}
 	}
@@ -42,10 +45,8 @@ func (r *Resolver) recurse(ctx context.Context, owner string, qtype uint16) (*dn
 
 // ask puts one question to one server: by UDP, by TCP if the answer was cut
 // off, and without EDNS if the server does not know that.
-func (r *Resolver) ask(ctx context.Context, addr, owner string, qtype uint16, recursion bool) (*dns.Msg, error) {
-	q := new(dns.Msg)
-	q.SetQuestion(owner, qtype)
-	q.RecursionDesired = recursion
+func (r *Resolver) ask(ctx context.Context, addr string, q *dns.Msg) (*dns.Msg, error) {
+	q.Extra = nil
 	q.SetEdns0(ednsSize, false)
 	m, err := r.exchange(ctx, "udp", addr, q)
 	if err == nil && m.Rcode == dns.RcodeFormatError && m.IsEdns0() == nil {
@@ -121,7 +122,7 @@ func rcodeError(rcode int) error {
 	}
 	switch rcode {
 	case dns.RcodeServerFailure:
-		return fmt.Errorf("answered %s: the zone's name servers do not answer or its DNSSEC is broken", name)
+		return fmt.Errorf("answered %s: %w", name, ErrServerFailure)
 	case dns.RcodeRefused:
 		return fmt.Errorf("answered %s: %w", name, errRefused)
 	}

@@ -25,6 +25,9 @@ type Config struct {
 	AuthPort int           // port of authoritative servers; 0: 53
 	Timeout  time.Duration // per question to one server; 0: 3 s
 	Attempts int           // rounds over all servers; 0: 2
+	// TrustAD believes what the resolvers say of DNSSEC although they are not on
+	// this machine; loopback resolvers are believed without.
+	TrustAD bool
 }
 
 // Resolver asks questions. It keeps no state between them, so it is safe for
@@ -34,6 +37,7 @@ type Resolver struct {
 	authPort uint16
 	timeout  time.Duration
 	attempts int
+	trustAD  bool
 }
 
 // MX is one mail exchanger of a domain.
@@ -48,7 +52,7 @@ const resolvConf = "/etc/resolv.conf"
 // New returns a Resolver. It fails when no resolver is configured anywhere or
 // an address makes no sense.
 func New(cfg Config) (*Resolver, error) {
-	r := &Resolver{authPort: 53, timeout: 3 * time.Second, attempts: 2}
+	r := &Resolver{authPort: 53, timeout: 3 * time.Second, attempts: 2, trustAD: cfg.TrustAD}
 	if cfg.AuthPort < 0 || cfg.AuthPort > 65535 {
 		return nil, fmt.Errorf("port %d of authoritative servers is not between 1 and 65535", cfg.AuthPort)
 	}
@@ -106,15 +110,8 @@ func serverAddress(s string) (string, error) {
 // CNAMEs followed. Each element is one record with its strings joined, in
 // their order as bytes (RFC 8461 §3.1 joins without blanks).
 func (r *Resolver) TXT(ctx context.Context, name string) ([]string, error) {
-	rrs, err := r.lookup(ctx, name, dns.TypeTXT)
-	if err != nil {
-		return nil, err
-	}
-	var txts []string
-	for _, rr := range rrs {
-		txts = append(txts, JoinTXT(rr.(*dns.TXT)))
-	}
-	return txts, nil
+	a, err := r.find(ctx, name, dns.TypeTXT)
+	return a.TXT(), err
 }
 
 // Addrs returns the IPv4 ("ip4") or IPv6 ("ip6") addresses of host, CNAMEs
@@ -128,108 +125,86 @@ func (r *Resolver) Addrs(ctx context.Context, network, host string) ([]netip.Add
 	default:
 		return nil, fmt.Errorf("address family %q is neither ip4 nor ip6", network)
 	}
-	rrs, err := r.lookup(ctx, host, qtype)
-	if err != nil {
-		return nil, err
-	}
-	var addrs []netip.Addr
-	for _, rr := range rrs {
-		var ip net.IP
-		switch rr := rr.(type) {
-		case *dns.A:
-			ip = rr.A
-		case *dns.AAAA:
-			ip = rr.AAAA
-		}
-		// An AAAA may carry a mapped IPv4 address; it is kept as IPv6, for
-		// that is what a sender would dial.
-		addr, ok := netip.AddrFromSlice(ip)
-		if qtype == dns.TypeA {
-			addr = addr.Unmap()
-		}
-		if ok {
-			addrs = append(addrs, addr)
-		}
-	}
-	return addrs, nil
+	a, err := r.find(ctx, host, qtype)
+	return a.Addrs(), err
 }
 
 // MX returns the mail exchangers of domain in the order of the answer.
 func (r *Resolver) MX(ctx context.Context, domain string) ([]MX, error) {
-	rrs, err := r.lookup(ctx, domain, dns.TypeMX)
-	if err != nil {
-		return nil, err
-	}
-	var mxs []MX
-	for _, rr := range rrs {
-		mx := rr.(*dns.MX)
-		host := mx.Mx
-		if host != "." {
-			host = strings.TrimSuffix(host, ".")
-		}
-		mxs = append(mxs, MX{Host: host, Preference: mx.Preference})
-	}
-	return mxs, nil
+	a, err := r.find(ctx, domain, dns.TypeMX)
+	return a.MX(), err
 }
 
 // maxAliases bounds a chain of CNAMEs.
 const maxAliases = 8
 
-// lookup asks the recursive resolvers and returns the records of qtype at the
-// end of the CNAME chain, at least one of them.
-func (r *Resolver) lookup(ctx context.Context, name string, qtype uint16) ([]dns.RR, error) {
+// find is Look where no records are an error, ErrNotFound.
+func (r *Resolver) find(ctx context.Context, name string, qtype uint16) (Answer, error) {
+	a, err := r.Look(ctx, name, qtype)
+	if err == nil && len(a.Records) == 0 {
+		err = &Error{Name: name, Type: dns.TypeToString[qtype], Server: a.Server, Err: ErrNotFound}
+	}
+	return a, err
+}
+
+// Look asks the recursive resolvers for the records of qtype at the end of the
+// CNAME chain that begins at name. The error says that there is no answer; a
+// name without such records is an answer without any.
+func (r *Resolver) Look(ctx context.Context, name string, qtype uint16) (Answer, error) {
+	return r.look(ctx, name, qtype, false)
+}
+
+// LookUnchecked is Look, but asks resolvers not to validate (the CD bit, RFC
+// 4035 §3.2.2): an answer that comes only this way fails DNSSEC validation.
+func (r *Resolver) LookUnchecked(ctx context.Context, name string, qtype uint16) (Answer, error) {
+	return r.look(ctx, name, qtype, true)
+}
+
+func (r *Resolver) look(ctx context.Context, name string, qtype uint16, unchecked bool) (Answer, error) {
 	owner := dns.Fqdn(name)
+	a := Answer{Name: trimDot(name), Type: qtype, Judged: true, Authenticated: true}
 	if _, ok := dns.IsDomainName(owner); !ok {
-		return nil, &Error{Name: name, Type: dns.TypeToString[qtype], Err: errors.New("this is not a domain name")}
+		return a, &Error{Name: name, Type: dns.TypeToString[qtype], Err: errors.New("this is not a domain name")}
 	}
 	for range maxAliases {
-		m, server, err := r.recurse(ctx, owner, qtype)
+		m, server, err := r.recurse(ctx, owner, qtype, unchecked)
 		if err != nil {
-			return nil, err
+			return a, err
 		}
-		end, ok := followAliases(m, owner)
+		a.Server = "resolver " + server
+		a.Judged = a.Judged && r.believed(server)
+		a.Authenticated = a.Authenticated && a.Judged && m.AuthenticatedData
+		aliases, end, ok := followAliases(m, owner)
+		a.Aliases, a.Owner = append(a.Aliases, aliases...), trimDot(end)
 		if !ok {
 			break
 		}
-		rrs := recordsOf(m, end, qtype)
-		if len(rrs) > 0 {
-			return rrs, nil
+		a.Records = recordsOf(m, end, qtype)
+		if len(a.Records) > 0 {
+			a.TTL = ttl(a.Records)
+			return a, nil
 		}
-		if m.Rcode == dns.RcodeNameError || strings.EqualFold(end, owner) {
-			return nil, &Error{Name: name, Type: dns.TypeToString[qtype], Server: server, Err: ErrNotFound}
+		if a.Missing = m.Rcode == dns.RcodeNameError; a.Missing || strings.EqualFold(end, owner) {
+			return a, nil
 		}
 		// The server knows only the alias: it is authoritative for one zone
 		// and not for its target's. Ask for the target.
 		owner = end
 	}
-	return nil, &Error{Name: name, Type: dns.TypeToString[qtype], Err: fmt.Errorf("%d CNAMEs or more follow one another, perhaps in a circle", maxAliases)}
+	return a, &Error{Name: name, Type: dns.TypeToString[qtype], Err: fmt.Errorf("%w: %d or more follow one another, perhaps in a circle", ErrAliasLoop, maxAliases)}
 }
 
-// followAliases walks the CNAMEs in an answer from owner to the last name. It
-// is not ok if they go round in a circle.
-func followAliases(m *dns.Msg, owner string) (last string, ok bool) {
-	for range maxAliases {
-		next := ""
-		for _, rr := range m.Answer {
-			if c, ok := rr.(*dns.CNAME); ok && strings.EqualFold(c.Hdr.Name, owner) {
-				next = c.Target
-			}
-		}
-		if next == "" {
-			return owner, true
-		}
-		owner = next
+// believed reports whether what a recursive resolver says of DNSSEC is
+// believed: the way to it could be tampered with, but on this machine, unless
+// the operator says otherwise (RFC 4035 §4.9.3, as trust-ad in resolv.conf).
+func (r *Resolver) believed(server string) bool {
+	if r.trustAD {
+		return true
 	}
-	return owner, false
-}
-
-// recordsOf returns the records of one name and type in an answer.
-func recordsOf(m *dns.Msg, owner string, qtype uint16) []dns.RR {
-	var rrs []dns.RR
-	for _, rr := range m.Answer {
-		if rr.Header().Rrtype == qtype && strings.EqualFold(rr.Header().Name, owner) {
-			rrs = append(rrs, rr)
-		}
+	host, _, err := net.SplitHostPort(server)
+	if err != nil {
+		return false
 	}
-	return rrs
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && addr.IsLoopback()
 }
