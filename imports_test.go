@@ -17,11 +17,13 @@ const module = "github.com/stshost/stshost/"
 // cmd/stshost wires everything and may import all.
 var mayImport = map[string][]string{
 	"mtasts":    {},
+	"tlsrpt":    {},
 	"templates": {},
 
 	"internal/state":          {"mtasts"},
 	"internal/caa":            {},
 	"internal/resolver":       {"internal/caa"},
+	"internal/senders":        {"mtasts"},
 	"internal/flood":          {},
 	"internal/lab":            {},
 	"internal/dnstest":        {},
@@ -33,9 +35,10 @@ var mayImport = map[string][]string{
 	"events":    {"internal/state"},
 	"acme":      {"internal/state"},
 	"dnsupdate": {"mtasts", "internal/state", "internal/resolver"},
-	"check":     {"mtasts", "internal/state", "internal/resolver"},
+	"check":     {"mtasts", "tlsrpt", "internal/state", "internal/resolver", "internal/caa", "internal/senders"},
 	"server":    {"mtasts", "templates", "internal/state"},
 	"reconcile": {"mtasts", "internal/state"},
+	"mxwatch":   {"mtasts", "internal/state"},
 	"notify":    {"internal/state"},
 
 	"bench": {"mtasts", "server", "store", "internal/lab", "internal/state"},

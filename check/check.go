@@ -5,7 +5,6 @@ package check
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"net"
@@ -13,7 +12,10 @@ import (
 	"slices"
 	"time"
 
+	"github.com/miekg/dns"
+
 	"github.com/stshost/stshost/internal/resolver"
+	"github.com/stshost/stshost/internal/state"
 	"github.com/stshost/stshost/mtasts"
 )
 
@@ -46,6 +48,9 @@ type Config struct {
 	// addresses that are not of the public Internet, and to ask name servers
 	// there: for looks that strangers ask for.
 	PublicOnly bool
+	// Remember returns what a store remembers of a hosted domain, nil if it is
+	// none; nil: there is no store.
+	Remember func(ctx context.Context, domain string) (*state.Served, error)
 	// Now is the clock that certificates are held against; nil: time.Now.
 	Now func() time.Time
 	// Via, if set, is the host:port that fetches connect to in place of the
@@ -77,6 +82,9 @@ func New(cfg Config) *Prober {
 	if cfg.SMTPPort == 0 {
 		cfg.SMTPPort = 25
 	}
+	if cfg.SMTPControl == nil {
+		cfg.SMTPControl = smtpControls()
+	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -85,6 +93,9 @@ func New(cfg Config) *Prober {
 	}
 	if cfg.Route == nil {
 		cfg.Route = route
+	}
+	if cfg.PublicOnly {
+		cfg.Resolver = cfg.Resolver.PublicOnly(public)
 	}
 	conns := &connections{ours: make(map[netip.AddrPort]struct{})}
 	cfg.Dial = conns.dialer(cfg.Dial)
@@ -103,9 +114,12 @@ func (p *Prober) Record(ctx context.Context, domain string) ([]string, error) {
 
 // families are looked at apart: a broken AAAA record hides behind a good A
 // record until the day a sender prefers IPv6.
-var families = [...]struct{ name, network string }{
-	{"IPv4", "ip4"},
-	{"IPv6", "ip6"},
+var families = [...]struct {
+	name  string
+	qtype uint16
+}{
+	{"IPv4", dns.TypeA},
+	{"IPv6", dns.TypeAAAA},
 }
 
 // address is one way to a host: an address of one family, or why that family
@@ -120,35 +134,73 @@ type address struct {
 // errNoAddress says that a host has neither an IPv4 nor an IPv6 address.
 var errNoAddress = errors.New("has no address in DNS (and if it is a CNAME, nor has its target)")
 
-// addresses resolves host for each family. A family without records is left
-// out; one that this machine has no route for is marked skipped.
-func (p *Prober) addresses(ctx context.Context, host string) ([]address, error) {
-	var all []address
+// ways are the ways to a host that the DNS shows.
+type ways struct {
+	aliases []resolver.Alias
+	all     []address
+	more    int  // addresses beyond those
+	judged  bool // the answers come from resolvers that are believed about DNSSEC,
+	secure  bool // which have validated them
+}
+
+// err is the reason if neither family could be looked up.
+func (w ways) err() error {
+	var failed error
+	for _, a := range w.all {
+		if a.err == nil {
+			return nil
+		}
+		failed = a.err
+	}
+	return failed
+}
+
+// lookUp resolves host for each family. A family without records is left out;
+// an address that cannot, or must not, be tried from here is marked skipped.
+func (p *Prober) lookUp(ctx context.Context, host string) ways {
+	w := ways{judged: true, secure: true}
 	for _, f := range families {
-		addrs, err := p.cfg.Resolver.Addrs(ctx, f.network, host)
-		if errors.Is(err, resolver.ErrNotFound) {
-			continue
-		}
+		answer, err := p.cfg.Resolver.Look(ctx, host, f.qtype)
 		if err != nil {
-			all = append(all, address{family: f.name, err: err})
+			w.all = append(w.all, address{family: f.name, err: err})
 			continue
 		}
+		if len(answer.Aliases) > 0 {
+			w.aliases = answer.Aliases
+		}
+		w.judged, w.secure = w.judged && answer.Judged, w.secure && answer.Authenticated
+		addrs := answer.Addrs()
 		slices.SortFunc(addrs, netip.Addr.Compare) // resolvers rotate; our messages should not
 		if len(addrs) > maxAddresses {
+			w.more += len(addrs) - maxAddresses
 			addrs = addrs[:maxAddresses]
 		}
 		for _, a := range addrs {
 			way := address{family: f.name, addr: a}
-			if err := p.cfg.Route(a); err != nil {
+			if err := p.untried(a); err != nil {
 				way.skipped = err.Error()
 			}
-			all = append(all, way)
+			w.all = append(w.all, way)
 		}
 	}
-	if len(all) == 0 {
+	return w
+}
+
+// addresses is lookUp where no address is an error.
+func (p *Prober) addresses(ctx context.Context, host string) ([]address, error) {
+	w := p.lookUp(ctx, host)
+	if len(w.all) == 0 {
 		return nil, &HostError{Host: host, Err: errNoAddress}
 	}
-	return all, nil
+	return w.all, nil
+}
+
+// untried says why an address is not tried; nil if it is.
+func (p *Prober) untried(addr netip.Addr) error {
+	if p.cfg.PublicOnly && !public(addr) {
+		return errNotPublic
+	}
+	return p.cfg.Route(addr)
 }
 
 // route asks the routing table: connecting a UDP socket sends nothing.
@@ -178,11 +230,3 @@ func (e *HostError) Unwrap() error { return e.Err }
 
 // NoAddress reports whether the host has no address in DNS at all.
 func (e *HostError) NoAddress() bool { return errors.Is(e.Err, errNoAddress) }
-
-func (p *Prober) tlsConfig(host string) *tls.Config {
-	return &tls.Config{
-		ServerName: host,
-		RootCAs:    p.cfg.Roots,
-		MinVersion: tls.VersionTLS12, // RFC 8461 §3.3 by way of RFC 9325
-	}
-}

@@ -22,6 +22,7 @@ type Evidence struct {
 	TLSRPTErr  error
 	Subdomains SubdomainEvidence
 	Served     *state.Served // what a store remembers; nil: nothing, or not asked
+	ServedErr  error         // the store could not be asked
 }
 
 // RecordEvidence is what the DNS says at _mta-sts.<domain>.
@@ -29,6 +30,7 @@ type RecordEvidence struct {
 	Answer   resolver.Answer // TXT, as recursive resolvers show it
 	Err      error           // nobody answered
 	Bogus    bool            // it answers when asked not to validate, and not otherwise
+	Circle   bool            // nobody answers, because its CNAMEs lead back to it
 	Wildcard bool            // a name beside it that nobody has made has the same records
 	Servers  []state.ServerTXT
 	// ServersErr says why the authoritative servers were not asked.

@@ -2,21 +2,14 @@ package check
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"mime"
-	"net"
 	"net/http"
-	"net/url"
+	"time"
 
 	"github.com/stshost/stshost/internal/state"
 	"github.com/stshost/stshost/mtasts"
 )
-
-// UserAgent names us in the logs of whoever hosts the policy; our own server
-// tells our looks from those of senders by it.
-const UserAgent = "stshost (MTA-STS policy check)"
 
 // FetchPolicy fetches the policy of domain as a sender does (RFC 8461 §3.3),
 // from the first addresses of each family, each apart. The error says that
@@ -40,78 +33,45 @@ func (p *Prober) FetchBack(ctx context.Context, domain string) ([]state.Fetch, e
 }
 
 func (p *Prober) fetch(ctx context.Context, domain string, f *state.Fetch) {
-	host := mtasts.PolicyHost(domain)
-	resp, err := p.get(ctx, mtasts.PolicyURL(domain), host, f.Address)
-	if err != nil {
-		f.Err = err
-		return
-	}
-	defer resp.Body.Close()
-	f.Body, f.Err = readPolicy(resp)
+	look := HTTPSLook{Family: f.Family, Address: f.Address}
+	p.lookHTTPS(ctx, domain, &look, false)
+	f.Body, f.Err = look.policy(p.cfg.Now())
 }
 
-// get sends one GET for target to address and nowhere else: no redirect is
-// followed (RFC 8461 §3.3), no proxy used, no connection kept.
-func (p *Prober) get(ctx context.Context, target, host, address string) (*http.Response, error) {
-	transport := &http.Transport{
-		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return p.cfg.Dial(ctx, "tcp", address)
-		},
-		TLSClientConfig:        p.tlsConfig(host),
-		ForceAttemptHTTP2:      true,
-		DisableKeepAlives:      true,
-		MaxResponseHeaderBytes: 32 << 10,
+// policy is the body that a sender gets, or why it gets none.
+func (l *HTTPSLook) policy(now time.Time) ([]byte, error) {
+	if l.Err != nil {
+		return nil, l.Err
 	}
-	client := &http.Client{
-		Transport: transport,
-		CheckRedirect: func(*http.Request, []*http.Request) error {
-			return http.ErrUseLastResponse
-		},
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
-	if err != nil {
+	if err := l.TLS.Refusal(now); err != nil {
 		return nil, err
 	}
-	req.Header.Set("User-Agent", UserAgent)
-	resp, err := client.Do(req)
-	if err != nil {
-		return nil, shorten(err)
-	}
-	return resp, nil
+	return l.Main.policy()
 }
 
-// readPolicy applies the rules of RFC 8461 §3.2 and §3.3 to a response: status
-// 200 and no other, text/plain, at most 64 KB.
-func readPolicy(resp *http.Response) ([]byte, error) {
-	if loc := resp.Header.Get("Location"); loc != "" && resp.StatusCode/100 == 3 {
-		return nil, fmt.Errorf("answered %d with a redirect to %s; senders must not follow it (RFC 8461 §3.3)", resp.StatusCode, loc)
-	}
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("answered %d instead of 200 (RFC 8461 §3.3)", resp.StatusCode)
-	}
-	media, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
-	if err != nil || media != "text/plain" {
-		return nil, fmt.Errorf("answered with the media type %q instead of text/plain (RFC 8461 §3.2)", resp.Header.Get("Content-Type"))
-	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, mtasts.MaxBodySize+1))
-	if err != nil {
-		return nil, fmt.Errorf("broke off while sending the policy: %w", shorten(err))
-	}
-	if len(body) > mtasts.MaxBodySize {
+// policy applies the rules of RFC 8461 §3.2 and §3.3 to a response: status 200
+// and no other, text/plain, at most 64 KB.
+func (f *HTTPFetch) policy() ([]byte, error) {
+	switch {
+	case f.Err != nil:
+		return nil, f.Err
+	case f.redirects():
+		return nil, fmt.Errorf("answered %d with a redirect to %s; senders must not follow it (RFC 8461 §3.3)", f.Status, f.Location)
+	case f.Status != http.StatusOK:
+		return nil, fmt.Errorf("answered %d instead of 200 (RFC 8461 §3.3)", f.Status)
+	case !f.plainText():
+		return nil, fmt.Errorf("answered with the media type %q instead of text/plain (RFC 8461 §3.2)", f.ContentType)
+	case f.BodyErr != nil:
+		return nil, fmt.Errorf("broke off while sending the policy: %w", f.BodyErr)
+	case f.TooLarge:
 		return nil, fmt.Errorf("sent more than %d bytes, the most that senders read (RFC 8461 §3.3)", mtasts.MaxBodySize)
 	}
-	return body, nil
+	return f.Body, nil
 }
 
-// shorten drops what net/http and net put before every error: URL, operation
-// and addresses. The message around it names the address, and a local port
-// would make every failure look like a new one.
-func shorten(err error) error {
-	if u, ok := errors.AsType[*url.Error](err); ok {
-		err = u.Err
-	}
-	if op, ok := errors.AsType[*net.OpError](err); ok {
-		err = op.Err
-	}
-	return err
+func (f *HTTPFetch) redirects() bool { return f.Status/100 == 3 && f.Location != "" }
+
+func (f *HTTPFetch) plainText() bool {
+	media, _, err := mime.ParseMediaType(f.ContentType)
+	return err == nil && media == "text/plain"
 }

@@ -3,7 +3,6 @@ package check
 import (
 	"context"
 	"fmt"
-	"io"
 	"net"
 	"strconv"
 	"strings"
@@ -12,28 +11,31 @@ import (
 	"github.com/stshost/stshost/internal/state"
 )
 
-// maxToken bounds what is read when a token is expected.
-const maxToken = 256
-
 // Reach looks whether every address of host leads to this installation: the
 // token at path, which only we can know, must come back over port 80. A nil
 // error of a Fetch means that it did.
 func (p *Prober) Reach(ctx context.Context, host, path, token string) ([]state.Fetch, error) {
 	return p.each(ctx, host, p.cfg.HTTPPort, func(ctx context.Context, f *state.Fetch) {
-		resp, err := p.get(ctx, "http://"+host+path, host, f.Address)
-		if err != nil {
-			f.Err = err
-			return
-		}
-		defer resp.Body.Close()
-		got, err := io.ReadAll(io.LimitReader(resp.Body, maxToken))
+		got, err := p.getPlain(ctx, host, path, f.Address)
 		switch {
 		case err != nil:
-			f.Err = shorten(err)
-		case strings.TrimSpace(string(got)) != token:
-			f.Err = fmt.Errorf("it answers, but it is another server (HTTP status %d)", resp.StatusCode)
+			f.Err = err
+		case got.BodyErr != nil:
+			f.Err = got.BodyErr
+		case strings.TrimSpace(string(got.Body)) != token:
+			f.Err = fmt.Errorf("it answers, but it is another server (HTTP status %d)", got.Status)
 		}
 	})
+}
+
+// getPlain gets path of host from address without TLS.
+func (p *Prober) getPlain(ctx context.Context, host, path, address string) (*HTTPFetch, error) {
+	conn, err := p.cfg.Dial(ctx, "tcp", address)
+	if err != nil {
+		return nil, shorten(err)
+	}
+	fetch := p.get(ctx, "http://"+host+path, UserAgent, conn)
+	return fetch, fetch.Err
 }
 
 // Open looks whether the HTTPS port of every address of host takes

@@ -2,14 +2,11 @@ package dnsupdate
 
 import (
 	"context"
-	"crypto/rand"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/miekg/dns"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/stshost/stshost/internal/resolver"
 	"github.com/stshost/stshost/internal/state"
@@ -21,9 +18,6 @@ import (
 
 // maxAliases bounds a chain of CNAMEs, as resolvers do.
 const maxAliases = 8
-
-// maxAsked bounds how many authoritative servers are asked at once.
-const maxAsked = 8
 
 // route is where a target's record stands.
 type route struct {
@@ -37,14 +31,6 @@ type route struct {
 }
 
 func (r *route) aliased() bool { return len(r.via) > 0 }
-
-// answer is what one authoritative server says about a name.
-type answer struct {
-	server resolver.AuthServer
-	txt    []string
-	alias  string // canonical; "" if the name is none
-	err    error
-}
 
 // advised is an error with advice for the operator.
 type advised struct {
@@ -68,32 +54,34 @@ func (u *Updater) follow(ctx context.Context, target state.Target) (*route, erro
 	}
 	r := &route{own: dns.CanonicalName(target.Name), zone: zone}
 	r.name = r.own
-	var silent []answer // on the way
+	var silent []resolver.AuthAnswer // on the way
 	for {
-		answers, err := u.ask(ctx, r.zone, r.name)
+		answers, err := u.cfg.Resolver.EveryTXT(ctx, r.zone, r.name)
 		switch {
 		case err != nil && r.aliased():
 			return nil, r.onTheWay(err)
 		case err != nil:
 			return r, err
 		}
-		next, split := agree(r.name, answers)
+		next, split := resolver.Agreed(r.name, answers)
 		if split != nil || next == "" {
-			r.split = split
+			if split != nil {
+				r.split = &advised{split, "it is looked at again by itself; if it stays so, see why the name servers of the zone hold different data"}
+			}
 			for _, a := range append(silent, answers...) {
-				r.views = append(r.views, a.view(r.name))
+				r.views = append(r.views, view(a))
 			}
 			r.views = reachable(r.views)
 			for _, a := range answers {
-				if !slices.Contains(r.servers, a.server.Name) {
-					r.servers = append(r.servers, a.server.Name)
+				if !slices.Contains(r.servers, a.Server.Name) {
+					r.servers = append(r.servers, a.Server.Name)
 				}
 			}
 			u.remember(ctx, r)
 			return r, nil
 		}
 		for _, a := range answers {
-			if a.err != nil {
+			if a.Err != nil {
 				silent = append(silent, a)
 			}
 		}
@@ -113,89 +101,12 @@ func (u *Updater) follow(ctx context.Context, target state.Target) (*route, erro
 	}
 }
 
-// ask asks every authoritative server of the zone about the name.
-func (u *Updater) ask(ctx context.Context, zone, name string) ([]answer, error) {
-	servers, err := u.cfg.Resolver.AuthServers(ctx, zone)
-	if err != nil {
-		return nil, err
-	}
-	answers := make([]answer, len(servers))
-	var g errgroup.Group
-	g.SetLimit(maxAsked)
-	for i, s := range servers {
-		g.Go(func() error {
-			answers[i] = u.askOne(ctx, s, name)
-			return nil
-		})
-	}
-	g.Wait()
-	return answers, ctx.Err()
-}
-
-// askOne asks one server. An alias that only a wildcard makes appear is no
-// answer about the name: nothing stands there, and a record overrides it.
-func (u *Updater) askOne(ctx context.Context, s resolver.AuthServer, name string) answer {
-	a := answer{server: s}
-	var alias *resolver.AliasError
-	a.txt, a.err = u.cfg.Resolver.AuthTXT(ctx, s, trimDot(name))
-	if !errors.As(a.err, &alias) {
-		return a
-	}
-	a.alias, a.err = dns.CanonicalName(alias.Target), nil
-	// RFC 4592 §2.2.3: an answer does not tell. A neighbour of the name, which
-	// surely does not exist, has the same alias if it is a wildcard's.
-	parent := "."
-	if off, end := dns.NextLabel(name, 0); !end {
-		parent = name[off:]
-	}
-	_, err := u.cfg.Resolver.AuthTXT(ctx, s, "_stshost-"+strings.ToLower(rand.Text())+"."+parent)
-	switch {
-	case errors.As(err, &alias):
-		if dns.CanonicalName(alias.Target) == a.alias {
-			a.alias = ""
-		}
-	case err != nil:
-		a.alias, a.err = "", err
-	}
-	return a
-}
-
-// agree returns the alias that all servers show which can be asked; "" if the
-// name is none. The error names two that differ.
-func agree(name string, answers []answer) (alias string, split error) {
-	var first *answer
-	for i, a := range answers {
-		if a.err != nil {
-			continue
-		}
-		if first == nil {
-			first = &answers[i]
-		}
-		if a.alias != first.alias {
-			return "", &advised{fmt.Errorf("the name servers do not agree on where %s leads: %s, and %s", trimDot(name), first.says(name), a.says(name)),
-				"it is looked at again by itself; if it stays so, see why the name servers of the zone hold different data"}
-		}
-	}
-	if first == nil {
-		return "", nil
-	}
-	return first.alias, nil
-}
-
-// says tells what the server shows.
-func (a answer) says(name string) string {
-	if a.alias != "" {
-		return fmt.Sprintf("%s shows a CNAME to %s", a.server, trimDot(a.alias))
-	}
-	return fmt.Sprintf("%s shows no CNAME", a.server)
-}
-
-// view is the answer as others take it. Where a server shows an alias and
-// others do not, it does not show our record, wherever that stands.
-func (a answer) view(name string) state.ServerTXT {
-	v := state.ServerTXT{Server: a.server.String(), TXT: a.txt, Err: a.err}
-	if a.alias != "" {
-		v.Err = &advised{fmt.Errorf("%s, unlike others", a.says(name)), "it is asked again by itself until all name servers show the same"}
+// view is an answer as others take it. Where a server shows an alias and others
+// do not, it does not show our record, wherever that stands.
+func view(a resolver.AuthAnswer) state.ServerTXT {
+	v := state.ServerTXT{Server: a.Server.String(), TXT: a.TXT, Err: a.Err}
+	if a.Alias != "" {
+		v.Err = &advised{fmt.Errorf("%s, unlike others", a.Says()), "it is asked again by itself until all name servers show the same"}
 	}
 	return v
 }

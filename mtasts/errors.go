@@ -88,6 +88,9 @@ func (e *RecordError) Error() string {
 	return fmt.Sprintf("TXT record %.80q: %s (%s)", e.Text, e.Problem, e.Rule)
 }
 
+// AboutID reports whether it is the id that is missing or no id.
+func (e *RecordError) AboutID() bool { return e.Rule == ruleRecordID }
+
 // Why FindRecord finds no record. To a sender both mean that the domain
 // announces no policy (RFC 8461 §3.1).
 var (

@@ -211,12 +211,12 @@ func (d *DNS) AddZone(origin string) error {
 	if err != nil {
 		return err
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	z, err := newZone(origin, host, uint32(d.cfg.TTL/time.Second))
 	if err != nil {
 		return err
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	if _, ok := d.zones[origin]; !ok {
 		d.zones[origin] = z
 	}
@@ -262,6 +262,13 @@ func (d *DNS) Remove(name, rrtype string) error {
 		return d.Set(name, rrtype)
 	}
 	return d.edit(name, func(z *zone, name string) { z.removeName(name) })
+}
+
+// SetTTL gives the records that are made from now on another TTL.
+func (d *DNS) SetTTL(ttl time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.cfg.TTL = ttl
 }
 
 // SetTXT makes the records at name exactly these, one record for each text.
@@ -348,9 +355,12 @@ func (d *DNS) change(name, rrtype string, data []string, replace bool) error {
 	if !ok {
 		return fmt.Errorf("unknown record type %q", rrtype)
 	}
+	d.mu.RLock()
+	ttl := int(d.cfg.TTL / time.Second)
+	d.mu.RUnlock()
 	rrs := make([]dns.RR, len(data))
 	for i, text := range data {
-		rr, err := dns.NewRR(fmt.Sprintf("%s %d IN %s %s", dns.CanonicalName(name), int(d.cfg.TTL/time.Second), rrtype, text))
+		rr, err := dns.NewRR(fmt.Sprintf("%s %d IN %s %s", dns.CanonicalName(name), ttl, rrtype, text))
 		if err == nil && rr == nil {
 			err = errors.New("it is empty")
 		}

@@ -63,24 +63,7 @@ func (r *Root) Pool() *x509.CertPool {
 // addresses. It is valid from an hour ago until notAfter; the zero time means
 // 90 days, and a time in the past makes an expired certificate.
 func (r *Root) Issue(notAfter time.Time, hosts ...string) (tls.Certificate, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("issue a certificate for %v: %w", hosts, err)
-	}
-	if notAfter.IsZero() {
-		notAfter = time.Now().AddDate(0, 0, 90)
-	}
-	notBefore := time.Now().Add(-time.Hour)
-	if notAfter.Before(notBefore) {
-		notBefore = notAfter.AddDate(0, 0, -90)
-	}
-	template := &x509.Certificate{
-		SerialNumber: serial(),
-		NotBefore:    notBefore,
-		NotAfter:     notAfter,
-		KeyUsage:     x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}
+	template := &x509.Certificate{NotAfter: notAfter}
 	for _, host := range hosts {
 		if ip := net.ParseIP(host); ip != nil {
 			template.IPAddresses = append(template.IPAddresses, ip)
@@ -88,9 +71,36 @@ func (r *Root) Issue(notAfter time.Time, hosts ...string) (tls.Certificate, erro
 			template.DNSNames = append(template.DNSNames, host)
 		}
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, r.cert, key.Public(), r.key)
+	return r.IssueAs(template)
+}
+
+// IssueAs makes a server certificate with a new key, and with the names and the
+// expiry of template: for those that no CA should issue. A zero NotAfter means 90
+// days.
+func (r *Root) IssueAs(template *x509.Certificate) (tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("issue a certificate for %v: %w", hosts, err)
+		return tls.Certificate{}, fmt.Errorf("issue a certificate for %v: %w", template.DNSNames, err)
+	}
+	cert := &x509.Certificate{
+		SerialNumber: serial(),
+		Subject:      template.Subject,
+		DNSNames:     template.DNSNames,
+		IPAddresses:  template.IPAddresses,
+		NotBefore:    time.Now().Add(-time.Hour),
+		NotAfter:     template.NotAfter,
+		KeyUsage:     x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	if cert.NotAfter.IsZero() {
+		cert.NotAfter = time.Now().AddDate(0, 0, 90)
+	}
+	if cert.NotAfter.Before(cert.NotBefore) {
+		cert.NotBefore = cert.NotAfter.AddDate(0, 0, -90)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, cert, r.cert, key.Public(), r.key)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("issue a certificate for %v: %w", template.DNSNames, err)
 	}
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
 }

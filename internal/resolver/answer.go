@@ -26,9 +26,10 @@ type Answer struct {
 	Missing bool          // Owner does not exist at all (NXDOMAIN)
 	Server  string        // who answered, "resolver 127.0.0.53:53"
 
-	// Judged says that every server that was asked is believed about DNSSEC,
-	// and Authenticated that they have validated all of the answer (the AD bit,
-	// RFC 4035 §3.2.3). Without Judged, Authenticated is false and means nothing.
+	// Judged says that every server that was asked is believed about DNSSEC and
+	// validates, and Authenticated that they have validated all of the answer (the
+	// AD bit, RFC 4035 §3.2.3). Without Judged, Authenticated is false and means
+	// nothing.
 	Judged, Authenticated bool
 }
 
@@ -132,4 +133,27 @@ func recordsOf(m *dns.Msg, owner string, qtype uint16) []dns.RR {
 		}
 	}
 	return rrs
+}
+
+// Circle reports whether the CNAMEs that begin at name lead back to one of them.
+// Resolvers answer SERVFAIL to questions about such names; asked for each CNAME
+// alone, they show it.
+func (r *Resolver) Circle(ctx context.Context, name string) bool {
+	owner, seen := dns.CanonicalName(name), make(map[string]bool)
+	for range maxAliases {
+		if seen[owner] {
+			return true
+		}
+		seen[owner] = true
+		m, _, err := r.recurse(ctx, owner, dns.TypeCNAME, plain)
+		if err != nil {
+			return false
+		}
+		rrs := recordsOf(m, owner, dns.TypeCNAME)
+		if len(rrs) == 0 {
+			return false
+		}
+		owner = dns.CanonicalName(rrs[0].(*dns.CNAME).Target)
+	}
+	return true
 }

@@ -40,7 +40,7 @@ func (r *Resolver) FindZone(ctx context.Context, name string) (string, error) {
 	missing := "" // the name below owner, if it does not exist
 	for off, end := 0, false; !end; off, end = dns.NextLabel(full, off) {
 		owner := full[off:]
-		m, _, err := r.recurse(ctx, owner, dns.TypeSOA, false)
+		m, _, err := r.recurse(ctx, owner, dns.TypeSOA, plain)
 		if err != nil {
 			return "", fmt.Errorf("find the zone of %s: %w", name, err)
 		}
@@ -57,6 +57,15 @@ func (r *Resolver) FindZone(ctx context.Context, name string) (string, error) {
 	}
 	return "", fmt.Errorf("find the zone of %s: %s does not exist in the DNS; is the domain registered, paid for and delegated? (%w)",
 		name, trimDot(cmp.Or(missing, full)), ErrNotFound)
+}
+
+// PublicOnly returns a Resolver that asks r's recursive resolvers, and of the
+// authoritative servers only those at addresses that are public: a zone may name
+// any address as its name server's.
+func (r *Resolver) PublicOnly(public func(netip.Addr) bool) *Resolver {
+	guarded := *r
+	guarded.mayAsk = public
+	return &guarded
 }
 
 // AuthServers returns every address of every name server of zone, at the port
@@ -79,12 +88,15 @@ func (r *Resolver) AuthServers(ctx context.Context, zone string) ([]AuthServer, 
 				return nil, fmt.Errorf("find the name servers of %s: %w", trimDot(zone), err)
 			}
 			for _, a := range addrs {
+				if r.mayAsk != nil && !r.mayAsk(a) {
+					continue
+				}
 				servers = append(servers, AuthServer{Name: host, Addr: netip.AddrPortFrom(a, r.authPort)})
 			}
 		}
 	}
 	if len(servers) == 0 {
-		return nil, fmt.Errorf("find the name servers of %s: none of its %d name servers has an address; repair the delegation", trimDot(zone), len(a.Records))
+		return nil, fmt.Errorf("find the name servers of %s: none of its %d name servers has an address that can be asked; repair the delegation", trimDot(zone), len(a.Records))
 	}
 	return servers, nil
 }

@@ -18,11 +18,8 @@ const ednsSize = 1232
 
 // recurse asks the recursive resolvers in turn until one gives an answer that
 // counts, NOERROR or NXDOMAIN, and returns that one's address beside it.
-// unchecked asks them not to validate.
-func (r *Resolver) recurse(ctx context.Context, owner string, qtype uint16, unchecked bool) (*dns.Msg, string, error) {
-	q := new(dns.Msg).SetQuestion(owner, qtype)
-	q.AuthenticatedData = true // asks whether the answer is validated (RFC 6840 §5.7)
-	q.CheckingDisabled = unchecked
+func (r *Resolver) recurse(ctx context.Context, owner string, qtype uint16, want dnssec) (*dns.Msg, string, error) {
+	q := newQuestion(owner, qtype, want)
 	var last error
 	for range r.attempts {
 		for _, addr := range r.servers {
@@ -44,10 +41,11 @@ func (r *Resolver) recurse(ctx context.Context, owner string, qtype uint16, unch
 }
 
 // ask puts one question to one server: by UDP, by TCP if the answer was cut
-// off, and without EDNS if the server does not know that.
+// off, and without EDNS if the server does not know that. A question that has AD
+// set has DO set, too: see newQuestion.
 func (r *Resolver) ask(ctx context.Context, addr string, q *dns.Msg) (*dns.Msg, error) {
 	q.Extra = nil
-	q.SetEdns0(ednsSize, false)
+	q.SetEdns0(ednsSize, q.AuthenticatedData)
 	m, err := r.exchange(ctx, "udp", addr, q)
 	if err == nil && m.Rcode == dns.RcodeFormatError && m.IsEdns0() == nil {
 		q.Extra = nil // RFC 6891 §7: a server that does not know EDNS answers FORMERR

@@ -38,6 +38,7 @@ type Resolver struct {
 	timeout  time.Duration
 	attempts int
 	trustAD  bool
+	mayAsk   func(netip.Addr) bool // which authoritative servers are asked; nil: all
 }
 
 // MX is one mail exchanger of a domain.
@@ -138,9 +139,10 @@ func (r *Resolver) MX(ctx context.Context, domain string) ([]MX, error) {
 // maxAliases bounds a chain of CNAMEs.
 const maxAliases = 8
 
-// find is Look where no records are an error, ErrNotFound.
+// find is Look where no records are an error, ErrNotFound, and nothing is asked
+// about DNSSEC.
 func (r *Resolver) find(ctx context.Context, name string, qtype uint16) (Answer, error) {
-	a, err := r.Look(ctx, name, qtype)
+	a, err := r.look(ctx, name, qtype, plain)
 	if err == nil && len(a.Records) == 0 {
 		err = &Error{Name: name, Type: dns.TypeToString[qtype], Server: a.Server, Err: ErrNotFound}
 	}
@@ -151,28 +153,33 @@ func (r *Resolver) find(ctx context.Context, name string, qtype uint16) (Answer,
 // CNAME chain that begins at name. The error says that there is no answer; a
 // name without such records is an answer without any.
 func (r *Resolver) Look(ctx context.Context, name string, qtype uint16) (Answer, error) {
-	return r.look(ctx, name, qtype, false)
+	return r.look(ctx, name, qtype, validated)
 }
 
 // LookUnchecked is Look, but asks resolvers not to validate (the CD bit, RFC
-// 4035 §3.2.2): an answer that comes only this way fails DNSSEC validation.
+// 4035 §3.2.2): an answer that comes only this way fails DNSSEC validation. It
+// is not judged.
 func (r *Resolver) LookUnchecked(ctx context.Context, name string, qtype uint16) (Answer, error) {
-	return r.look(ctx, name, qtype, true)
+	return r.look(ctx, name, qtype, unchecked)
 }
 
-func (r *Resolver) look(ctx context.Context, name string, qtype uint16, unchecked bool) (Answer, error) {
+func (r *Resolver) look(ctx context.Context, name string, qtype uint16, want dnssec) (Answer, error) {
 	owner := dns.Fqdn(name)
-	a := Answer{Name: trimDot(name), Type: qtype, Judged: true, Authenticated: true}
+	a := Answer{Name: trimDot(name), Type: qtype, Judged: want == validated, Authenticated: want == validated}
+	fail := func(err error) (Answer, error) {
+		a.Judged, a.Authenticated = false, false // there is nothing to vouch for
+		return a, err
+	}
 	if _, ok := dns.IsDomainName(owner); !ok {
-		return a, &Error{Name: name, Type: dns.TypeToString[qtype], Err: errors.New("this is not a domain name")}
+		return fail(&Error{Name: name, Type: dns.TypeToString[qtype], Err: errors.New("this is not a domain name")})
 	}
 	for range maxAliases {
-		m, server, err := r.recurse(ctx, owner, qtype, unchecked)
+		m, server, err := r.recurse(ctx, owner, qtype, want)
 		if err != nil {
-			return a, err
+			return fail(err)
 		}
 		a.Server = "resolver " + server
-		a.Judged = a.Judged && r.believed(server)
+		a.Judged = a.Judged && r.believed(server) && (m.AuthenticatedData || r.validates(ctx, server))
 		a.Authenticated = a.Authenticated && a.Judged && m.AuthenticatedData
 		aliases, end, ok := followAliases(m, owner)
 		a.Aliases, a.Owner = append(a.Aliases, aliases...), trimDot(end)
@@ -191,20 +198,5 @@ func (r *Resolver) look(ctx context.Context, name string, qtype uint16, unchecke
 		// and not for its target's. Ask for the target.
 		owner = end
 	}
-	return a, &Error{Name: name, Type: dns.TypeToString[qtype], Err: fmt.Errorf("%w: %d or more follow one another, perhaps in a circle", ErrAliasLoop, maxAliases)}
-}
-
-// believed reports whether what a recursive resolver says of DNSSEC is
-// believed: the way to it could be tampered with, but on this machine, unless
-// the operator says otherwise (RFC 4035 §4.9.3, as trust-ad in resolv.conf).
-func (r *Resolver) believed(server string) bool {
-	if r.trustAD {
-		return true
-	}
-	host, _, err := net.SplitHostPort(server)
-	if err != nil {
-		return false
-	}
-	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && addr.IsLoopback()
+	return fail(&Error{Name: name, Type: dns.TypeToString[qtype], Err: fmt.Errorf("%w: %d or more follow one another, perhaps in a circle", ErrAliasLoop, maxAliases)})
 }

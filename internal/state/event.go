@@ -104,6 +104,11 @@ const (
 	// KindHostRecovered: what blocked such a host is over.
 	KindHostRecovered = "host.recovered"
 
+	// KindMXFailed: senders that honour the policy would refuse an MX host.
+	KindMXFailed = "mx.failed"
+	// KindMXRecovered: they would refuse none any more.
+	KindMXRecovered = "mx.recovered"
+
 	// KindServerStarted: the server serves.
 	KindServerStarted = "server.started"
 	// KindServerStopped: the server was asked to stop and did.
@@ -128,6 +133,7 @@ func EventKinds() []string {
 		KindConfigRefused, KindConfigReloaded,
 		KindDomainAdded, KindDomainBlocked, KindDomainChanged, KindDomainLeft, KindDomainRecovered, KindDomainStep,
 		KindHostBlocked, KindHostRecovered,
+		KindMXFailed, KindMXRecovered,
 		KindPolicyServed, KindRecordMoved, KindRecordRepaired, KindServerStarted, KindServerStopped, KindStoreLost, KindStoreRestored,
 	}
 }

@@ -1,0 +1,151 @@
+package check
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/stshost/stshost/mtasts"
+)
+
+// UserAgent names us in the logs of whoever hosts the policy; our own server
+// tells our looks from those of senders by it.
+const UserAgent = "stshost (MTA-STS policy check)"
+
+// otherAgents are what senders call themselves beside us: filters in front of
+// web servers turn some of them away.
+func otherAgents() []string {
+	return []string{"", "Go-http-client/1.1", "python-requests/2.31.0", "Mozilla/5.0 (compatible; mail transfer agent)"}
+}
+
+// dialed is an open TLS connection, or why there is none.
+type dialed struct {
+	conn *tls.Conn
+	look *TLSLook // nil: not even connected
+	err  error    // of the connection
+}
+
+// connect opens a TLS connection to address for host; protos are offered by
+// ALPN.
+func (p *Prober) connect(ctx context.Context, host, address string, protos ...string) dialed {
+	conn, err := p.cfg.Dial(ctx, "tcp", address)
+	if err != nil {
+		return dialed{err: shorten(err)}
+	}
+	client, look := p.handshake(ctx, conn, host, host, protos...)
+	if client == nil {
+		conn.Close()
+	}
+	return dialed{conn: client, look: look}
+}
+
+// lookHTTPS fetches the policy of domain over one address, and, if others is
+// set, again as other senders would. A certificate that senders refuse stops
+// nothing: the look has it, and whoever judges it knows.
+func (p *Prober) lookHTTPS(ctx context.Context, domain string, l *HTTPSLook, others bool) {
+	host := mtasts.PolicyHost(domain)
+	d := p.connect(ctx, host, l.Address, "h2", "http/1.1")
+	l.Err, l.TLS = d.err, d.look
+	if d.conn == nil {
+		return
+	}
+	l.Main = p.get(ctx, mtasts.PolicyURL(domain), UserAgent, d.conn)
+	if !others || l.Main.Err != nil {
+		return
+	}
+	for _, agent := range slices.Insert(otherAgents(), 0, UserAgent) {
+		d := p.connect(ctx, host, l.Address, "http/1.1")
+		fetch := &HTTPFetch{Agent: agent, Proto: "HTTP/1.1"}
+		switch {
+		case d.conn != nil:
+			fetch = p.get(ctx, mtasts.PolicyURL(domain), agent, d.conn)
+		case d.err != nil:
+			fetch.Err = d.err
+		default:
+			fetch.Err = d.look.Err
+		}
+		l.Others = append(l.Others, *fetch)
+	}
+}
+
+// get sends one GET for target over conn, a *tls.Conn or one without TLS, and
+// closes it. No redirect is followed (RFC 8461 §3.3), no proxy used.
+func (p *Prober) get(ctx context.Context, target, agent string, conn net.Conn) *HTTPFetch {
+	fetch := &HTTPFetch{Agent: agent, Proto: "HTTP/1.1"}
+	if c, ok := conn.(*tls.Conn); ok && c.ConnectionState().NegotiatedProtocol == "h2" {
+		fetch.Proto = "HTTP/2.0"
+	}
+	dial := func(context.Context, string, string) (net.Conn, error) {
+		if conn == nil {
+			return nil, errors.New("closed the connection without an answer")
+		}
+		c := conn
+		conn = nil // a second one would have another certificate, perhaps
+		return c, nil
+	}
+	defer func() {
+		if conn != nil {
+			conn.Close()
+		}
+	}()
+	transport := &http.Transport{
+		DialContext:            dial,
+		DialTLSContext:         dial,
+		ForceAttemptHTTP2:      true,
+		DisableKeepAlives:      true,
+		DisableCompression:     true, // senders ask for none
+		MaxResponseHeaderBytes: 32 << 10,
+	}
+	client := &http.Client{
+		Transport: transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error {
+			return http.ErrUseLastResponse
+		},
+	}
+	start := time.Now()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
+	if err != nil {
+		fetch.Err = err
+		return fetch
+	}
+	req.Header.Set("User-Agent", agent) // "" leaves it out
+	resp, err := client.Do(req)
+	if err != nil {
+		fetch.Err = shorten(err)
+		fetch.Took = time.Since(start)
+		return fetch
+	}
+	defer resp.Body.Close()
+	fetch.Proto, fetch.Status = resp.Proto, resp.StatusCode
+	fetch.Location, fetch.ContentType = resp.Header.Get("Location"), resp.Header.Get("Content-Type")
+	body, err := io.ReadAll(io.LimitReader(resp.Body, mtasts.MaxBodySize+1))
+	fetch.Took = time.Since(start)
+	if err != nil {
+		fetch.BodyErr = shorten(err)
+	}
+	if len(body) > mtasts.MaxBodySize {
+		body, fetch.TooLarge = body[:mtasts.MaxBodySize], true
+	}
+	fetch.Body = body
+	return fetch
+}
+
+// shorten drops what net/http and net put before every error: URL, operation
+// and addresses. The message around it names the address, and a local port
+// would make every failure look like a new one.
+func shorten(err error) error {
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		err = cmp.Or(u.Err, err)
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		err = cmp.Or(op.Err, err)
+	}
+	return err
+}

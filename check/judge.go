@@ -1,0 +1,227 @@
+package check
+
+import (
+	"cmp"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/stshost/stshost/internal/state"
+	"github.com/stshost/stshost/mtasts"
+)
+
+// expirySoon is how long before the end of a certificate a warning begins.
+const expirySoon = 14 * 24 * time.Hour
+
+// Evaluate judges evidence. It looks at nothing else: equal evidence gives an
+// equal report, but for the seconds that it took.
+func Evaluate(ev Evidence) state.Report {
+	j := newJudgement(ev)
+	j.judgeRecord()
+	j.judgeHost()
+	j.judgePolicy()
+	j.judgeMX()
+	j.judgeTLSRPT()
+	j.judgeLife()
+	r := state.Report{Domain: ev.Domain, Time: ev.Time.UTC(), Findings: j.sorted()}
+	if j.record != nil {
+		r.RecordID = j.record.ID
+	}
+	if j.fetched && j.policy != nil {
+		r.Mode, r.MaxAge, r.MX, r.Policy = string(j.policy.Mode), int64(j.policy.MaxAge/time.Second), j.policy.MX, string(j.body)
+	}
+	r.Verdict, r.Summary = j.verdict()
+	return r
+}
+
+// judgeMXOnly judges what was seen of the MX hosts by a policy that is known.
+func judgeMXOnly(ev Evidence, policy mtasts.Policy) state.MXCheck {
+	j := newJudgement(ev)
+	j.policy = &policy
+	j.judgeMX()
+	c := state.MXCheck{Domain: ev.Domain, Time: ev.Time, Passed: true}
+	for _, f := range j.sorted() {
+		if f.Status == pass {
+			continue
+		}
+		c.Findings = append(c.Findings, f)
+		if f.Status == fail {
+			c.Passed = false
+		}
+	}
+	c.Unknown = c.Passed && j.mxUnknown != ""
+	if c.Unknown {
+		c.Passed = false
+	}
+	c.Summary = j.mxSummary()
+	return c
+}
+
+// judgement is an evaluation under way: what was found, and what the later
+// parts have to know of the earlier ones.
+type judgement struct {
+	ev    Evidence
+	rules []Rule
+	index map[string]int
+	found []state.Finding
+
+	announced recordState
+	record    *mtasts.Record // the one that senders find
+
+	body    []byte // of the policy, as senders get it or would get it
+	fetched bool   // senders get it, at one address at least
+	untried string // why it is not known whether they do
+	policy  *mtasts.Policy
+
+	refused   []string // what senders refuse in mode enforce: MX hosts, or their addresses
+	lostAll   bool     // there is no other way in
+	mxUnknown string   // why it is not known of some MX host whether they do
+}
+
+// recordState is what senders make of the TXT records.
+type recordState int
+
+const (
+	recordUnknown recordState = iota
+	recordAbsent
+	recordBroken // there is something, and senders ignore it
+	recordValid
+)
+
+func newJudgement(ev Evidence) *judgement {
+	return &judgement{ev: ev, rules: Rules(), index: ruleIndex()}
+}
+
+// evidence is what a finding rests on: keys and values in turn. Values that are
+// empty are left out.
+func evidence(pairs ...string) map[string]string {
+	m := make(map[string]string)
+	for i := 0; i+1 < len(pairs); i += 2 {
+		if pairs[i+1] != "" {
+			m[pairs[i]] = pairs[i+1]
+		}
+	}
+	if len(m) == 0 {
+		return nil
+	}
+	return m
+}
+
+// find adds a finding, with status, harm, section and remedy as its rule has
+// them. The pointer is good until the next one is added.
+func (j *judgement) find(code, subject string, ev map[string]string, format string, args ...any) *state.Finding {
+	rule := j.rules[j.index[code]]
+	j.found = append(j.found, state.Finding{
+		Code: code, Status: rule.Status, Harm: rule.Harm, Section: rule.Section, Remedy: rule.Remedy,
+		Subject: subject, Evidence: ev, Text: fmt.Sprintf(format, args...),
+	})
+	return &j.found[len(j.found)-1]
+}
+
+// has reports whether code was found.
+func (j *judgement) has(code string) bool {
+	return slices.ContainsFunc(j.found, func(f state.Finding) bool { return f.Code == code })
+}
+
+// sorted are the findings, what does most harm first; then failures before
+// warnings and so on, and for the rest in the order of the rules.
+func (j *judgement) sorted() []state.Finding {
+	order := []state.CheckStatus{fail, warn, unknown, skipped, pass}
+	slices.SortStableFunc(j.found, func(a, b state.Finding) int {
+		return cmp.Or(
+			cmp.Compare(b.Harm.Rank(), a.Harm.Rank()),
+			cmp.Compare(slices.Index(order, a.Status), slices.Index(order, b.Status)),
+			cmp.Compare(j.index[a.Code], j.index[b.Code]),
+			strings.Compare(a.Subject, b.Subject),
+		)
+	})
+	return j.found
+}
+
+// certificateCodes are the codes for what is wrong with TLS at some kind of
+// host.
+type certificateCodes struct {
+	version, untrusted, name, expired, expires string
+}
+
+// judgeTLS finds what is wrong with a completed handshake, all of it, and
+// reports whether a sender takes it.
+func (j *judgement) judgeTLS(look *TLSLook, subject, host string, codes certificateCodes) bool {
+	now := j.ev.Time
+	leaf := look.Chain[0]
+	ev := func(more ...string) map[string]string {
+		return evidence(append([]string{
+			"tls", tls.VersionName(look.Version), "names", strings.Join(leaf.DNSNames, ", "),
+			"issuer", leaf.Issuer.String(), "not_after", look.NotAfter.UTC().Format(time.RFC3339)}, more...)...)
+	}
+	good := true
+	bad := func(code, format string, args ...any) {
+		j.find(code, subject, ev(), format, args...)
+		good = false
+	}
+	if look.Version < tls.VersionTLS12 {
+		bad(codes.version, "it speaks %s at most", tls.VersionName(look.Version))
+	}
+	if look.Untrusted != nil {
+		bad(codes.untrusted, "the certificate is not trusted: %s", untrusted(look))
+	}
+	if look.NameErr != nil {
+		bad(codes.name, "the certificate is not for %s, but for %s", host, certNames(leaf))
+	}
+	switch {
+	case now.Before(look.NotBefore):
+		bad(codes.expired, "the certificate is valid only from %s", day(look.NotBefore))
+	case look.Expired(now):
+		bad(codes.expired, "the certificate, or one in its chain, expired on %s", day(look.NotAfter))
+	case look.NotAfter.Sub(now) < expirySoon:
+		j.find(codes.expires, subject, ev(), "the certificate runs out on %s", day(look.NotAfter))
+	}
+	return good
+}
+
+// untrusted says why no chain leads to a root.
+func untrusted(look *TLSLook) string {
+	leaf := look.Chain[0]
+	switch {
+	case len(look.Chain) == 1 && leaf.Issuer.String() == leaf.Subject.String() && leaf.CheckSignature(leaf.SignatureAlgorithm, leaf.RawTBSCertificate, leaf.Signature) == nil:
+		return "it is self-signed"
+	case len(look.Chain) == 1:
+		return fmt.Sprintf("its issuer %q is no root that is trusted, and no intermediate certificate was sent", leaf.Issuer.String())
+	}
+	return look.Untrusted.Error()
+}
+
+// certNames tells whom a certificate is for.
+func certNames(leaf *x509.Certificate) string {
+	const most = 5
+	names := leaf.DNSNames
+	if len(names) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+	}
+	switch {
+	case len(names) > 0:
+		return strings.Join(names, ", ")
+	case leaf.Subject.CommonName != "":
+		return fmt.Sprintf("no dNSName at all (its common name %q does not count)", leaf.Subject.CommonName)
+	}
+	return "no dNSName at all"
+}
+
+func day(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
+
+// at names one address of a host.
+func at(host, address string) string {
+	if address == "" {
+		return host
+	}
+	return host + " (" + address + ")"
+}
+
+// aliasChain tells the way of CNAMEs: "a is a CNAME to b, that one to c".
+func aliasChain(name string, targets []string) string {
+	text := name + " is a CNAME to "
+	return text + strings.Join(targets, ", that one to ")
+}

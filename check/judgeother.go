@@ -1,0 +1,125 @@
+package check
+
+import (
+	"crypto/tls"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/stshost/stshost/mtasts"
+	"github.com/stshost/stshost/tlsrpt"
+)
+
+// judgeTLSRPT judges the record by which the domain asks for reports (RFC 8460
+// §3).
+func (j *judgement) judgeTLSRPT() {
+	name := tlsrpt.RecordName(j.ev.Domain)
+	if j.ev.TLSRPTErr != nil {
+		j.find(TLSRPTLookup, name, nil, "%v", j.ev.TLSRPTErr)
+		return
+	}
+	txts := j.ev.TLSRPT.TXT()
+	shown := evidence("records", quoted(txts))
+	record, err := tlsrpt.FindRecord(txts)
+	switch {
+	case errors.Is(err, tlsrpt.ErrNoRecord):
+		if j.announced != recordAbsent {
+			j.find(TLSRPTNone, name, shown, "no TXT record there begins with v=TLSRPTv1;")
+		}
+		return
+	case errors.Is(err, tlsrpt.ErrSeveralRecords):
+		j.find(TLSRPTSeveral, name, shown, "several TXT records begin with v=TLSRPTv1;, and senders act as if there were none")
+		return
+	case err != nil:
+		j.find(TLSRPTGrammar, name, shown, "%v", err)
+		return
+	}
+	good := true
+	for _, rua := range record.RUA {
+		if err := tlsrpt.Problem(rua); err != nil {
+			good = false
+			j.find(TLSRPTScheme, name, shown, "no report goes to %.200q: %v", rua, err)
+		}
+	}
+	if good {
+		j.find(TLSRPTOK, name, shown, "reports go to %s", strings.Join(record.RUA, ", "))
+	}
+}
+
+// judgeDANE judges the TLSA records of an MX host (RFC 7672 §2.2). They are
+// held against each address, as senders do.
+func (j *judgement) judgeDANE(h *MXHost) {
+	name := tlsaName(h.Name)
+	if h.TLSA.Err != nil {
+		j.find(DANELookup, name, nil, "%v", h.TLSA.Err)
+		return
+	}
+	records := h.TLSA.Answer.TLSA()
+	if len(records) == 0 {
+		j.find(DANENone, name, nil, "there are no TLSA records")
+		return
+	}
+	var texts []string
+	for _, r := range records {
+		texts = append(texts, nameTLSA(r))
+	}
+	shown := evidence("tlsa", strings.Join(texts, "; "))
+	switch {
+	case !h.TLSA.Judged:
+		j.find(DANESkipped, name, shown, "there are %s, and %s is not on this machine, or does not validate", counted(len(records), "TLSA record"), h.TLSA.Answer.Server)
+		return
+	case !h.TLSA.Secure:
+		j.find(DANEUnsigned, name, shown, "the TLSA records, the addresses or the MX records are not validated by DNSSEC")
+		return
+	}
+	j.find(DANEPrecedence, name, shown, "senders that honour DANE go by the TLSA records; the policy counts for the others")
+	for i := range h.Addresses {
+		l := &h.Addresses[i]
+		subject := at(h.Name, l.Address)
+		switch v := judgeDANE(records, l.TLS, h.Name, j.ev.Time, j.ev.Domain); {
+		case l.Skipped != "" || l.Stage != SMTPSTARTTLS && l.TLS == nil: // not known
+		case l.TLS == nil || l.TLS.Err != nil:
+			j.find(DANEMismatch, subject, shown, "there is no TLS, and with TLSA records senders that honour DANE insist on it")
+		case v.Usable == 0:
+			j.find(DANEUnusable, subject, shown, "%s", v.Why)
+		case !v.Matched:
+			j.find(DANEMismatch, subject, shown, "%s", v.Why)
+		default:
+			j.find(DANEOK, subject, shown, "%s", v.Why)
+		}
+	}
+}
+
+// judgeLife judges where the domain stands between its first policy and its
+// last (RFC 8461 §8).
+func (j *judgement) judgeLife() {
+	name := mtasts.RecordName(j.ev.Domain)
+	if j.announced == recordAbsent && j.fetched && j.policy != nil {
+		j.find(LifeUnannounced, name, nil, "a policy of mode %s is served, and no record announces it", j.policy.Mode)
+	}
+	if j.fetched && j.policy != nil && j.policy.Mode == mtasts.ModeNone {
+		j.find(LifeNone, mtasts.PolicyURL(j.ev.Domain), nil, "the policy has mode none: the domain is leaving MTA-STS")
+	}
+	gone := j.announced == recordAbsent || j.announced == recordValid && !j.fetched && j.untried == ""
+	if s := j.ev.Served; s != nil && gone && s.Horizon.After(j.ev.Time) {
+		j.find(LifeRemovedEarly, name, evidence("horizon", s.Horizon.UTC().Format(time.RFC3339)),
+			"senders may hold an enforce policy until %s, and the record or the policy is gone", day(s.Horizon))
+	}
+	j.judgeSubdomains()
+}
+
+func (j *judgement) judgeSubdomains() {
+	ev := j.ev.Subdomains
+	switch {
+	case j.announced == recordAbsent:
+	case ev.Wildcard:
+		j.find(LifeSubdomains, "*."+j.ev.Domain, nil, "every sub-domain takes mail, by a wildcard, and none has a policy unless it is made for it")
+	case len(ev.Bare) > 0:
+		j.find(LifeSubdomains, j.ev.Domain, evidence("subdomains", strings.Join(ev.Bare, ", ")), "%s: MX records, and no MTA-STS record", strings.Join(ev.Bare, ", "))
+	default:
+		j.find(LifeSubdomainsOK, j.ev.Domain, evidence("covered", strings.Join(ev.Covered, ", ")),
+			"none of %d common names takes mail without a policy of its own", len(subdomainLabels()))
+	}
+}
+
+func tlsName(l *TLSLook) string { return tls.VersionName(l.Version) }
