@@ -28,6 +28,7 @@ var mayImport = map[string][]string{
 	"internal/lab":            {},
 	"internal/dnstest":        {},
 	"internal/mailtest":       {},
+	"internal/mtatest":        {"internal/dnstest"},
 	"internal/cloudflaretest": {},
 
 	"config":    {"mtasts"},

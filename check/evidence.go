@@ -1,7 +1,10 @@
 package check
 
 import (
+	"context"
 	"crypto/x509"
+	"errors"
+	"net"
 	"time"
 
 	"github.com/stshost/stshost/internal/caa"
@@ -160,4 +163,31 @@ type SubdomainEvidence struct {
 	Wildcard bool     // any sub-domain has MX records
 	Bare     []string // have MX records and no MTA-STS record
 	Covered  []string // have both
+}
+
+// unseen is why an address is skipped that did not come to an end in time.
+const unseen = "it did not come to an end before the time for the examination was over"
+
+// dropUnseen takes the looks that ended only because the time was over for looks
+// that were not made: what they would have seen is not known.
+func (ev *Evidence) dropUnseen() {
+	for i := range ev.Host.Addresses {
+		l := &ev.Host.Addresses[i]
+		if isTimeout(l.Err) || l.TLS != nil && isTimeout(l.TLS.Err) || l.Main != nil && (isTimeout(l.Main.Err) || isTimeout(l.Main.BodyErr)) {
+			*l = HTTPSLook{Family: l.Family, Address: l.Address, Skipped: unseen}
+		}
+	}
+	for _, h := range ev.MX.Hosts {
+		for i := range h.Addresses {
+			if l := &h.Addresses[i]; isTimeout(l.Err) {
+				*l = SMTPLook{Family: l.Family, Address: l.Address, Skipped: unseen}
+			}
+		}
+	}
+}
+
+// isTimeout reports whether err is a time that was over.
+func isTimeout(err error) bool {
+	var timeout net.Error
+	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()
 }

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -16,6 +17,16 @@ import (
 // collectTimeout bounds the looking of one examination. What has not been seen
 // by then is told as not seen.
 const collectTimeout = 28 * time.Second
+
+// looking bounds the looking by collectTimeout, and so that time is left to
+// judge before ctx ends.
+func looking(ctx context.Context) (context.Context, context.CancelFunc) {
+	limit := collectTimeout
+	if end, ok := ctx.Deadline(); ok {
+		limit = min(limit, time.Until(end)*14/15)
+	}
+	return context.WithTimeout(ctx, limit)
+}
 
 // Examine looks at everything that senders see of a policy domain, and more,
 // and judges it. The error is about the name of the domain, or says that ctx
@@ -37,7 +48,7 @@ func (p *Prober) Examine(ctx context.Context, domain string) (state.Report, erro
 
 // Collect looks at a policy domain, all parts at once.
 func (p *Prober) Collect(ctx context.Context, domain string) Evidence {
-	ctx, cancel := context.WithTimeout(ctx, collectTimeout)
+	ctx, cancel := looking(ctx)
 	defer cancel()
 	ev := Evidence{Domain: domain, Time: p.cfg.Now()}
 	var wg sync.WaitGroup
@@ -50,17 +61,23 @@ func (p *Prober) Collect(ctx context.Context, domain string) Evidence {
 		wg.Go(func() { ev.Served, ev.ServedErr = p.cfg.Remember(ctx, domain) })
 	}
 	wg.Wait()
+	if ctx.Err() != nil {
+		ev.dropUnseen()
+	}
 	return ev
 }
 
 // CheckMX looks at the MX hosts of a domain and judges them by MX patterns and a
 // mode. The error says that nothing could be found out.
 func (p *Prober) CheckMX(ctx context.Context, domain string, patterns []string, mode mtasts.Mode) (state.MXCheck, error) {
-	ctx, cancel := context.WithTimeout(ctx, collectTimeout)
+	all, cancel := looking(ctx)
 	defer cancel()
-	ev := Evidence{Domain: domain, Time: p.cfg.Now(), MX: p.collectMX(ctx, domain)}
-	if ev.MX.Err != nil {
-		return state.MXCheck{}, ev.MX.Err
+	ev := Evidence{Domain: domain, Time: p.cfg.Now(), MX: p.collectMX(all, domain)}
+	if err := cmp.Or(ctx.Err(), ev.MX.Err); err != nil {
+		return state.MXCheck{}, err
+	}
+	if all.Err() != nil {
+		ev.dropUnseen()
 	}
 	return judgeMXOnly(ev, mtasts.Policy{Mode: mode, MX: patterns}), nil
 }

@@ -154,8 +154,8 @@ func (j *judgement) judgeTLS(look *TLSLook, subject, host string, codes certific
 	leaf := look.Chain[0]
 	ev := func(more ...string) map[string]string {
 		return evidence(append([]string{
-			"tls", tls.VersionName(look.Version), "names", strings.Join(leaf.DNSNames, ", "),
-			"issuer", leaf.Issuer.String(), "not_after", look.NotAfter.UTC().Format(time.RFC3339)}, more...)...)
+			"tls", tls.VersionName(look.Version), "names", names(leaf),
+			"issuer", printable(leaf.Issuer.String()), "not_after", look.NotAfter.UTC().Format(time.RFC3339)}, more...)...)
 	}
 	good := true
 	bad := func(code, format string, args ...any) {
@@ -197,18 +197,20 @@ func untrusted(look *TLSLook) string {
 // certNames tells whom a certificate is for.
 func certNames(leaf *x509.Certificate) string {
 	const most = 5
-	names := leaf.DNSNames
-	if len(names) > most {
-		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
-	}
-	switch {
-	case len(names) > 0:
-		return strings.Join(names, ", ")
+	switch all := leaf.DNSNames; {
+	case len(all) > most:
+		return fmt.Sprintf("%s and %d more", printable(strings.Join(all[:most], ", ")), len(all)-most)
+	case len(all) > 0:
+		return names(leaf)
 	case leaf.Subject.CommonName != "":
 		return fmt.Sprintf("no dNSName at all (its common name %q does not count)", leaf.Subject.CommonName)
 	}
 	return "no dNSName at all"
 }
+
+// names are the dNSNames of a certificate, as they may be shown: whoever made it
+// wrote them.
+func names(leaf *x509.Certificate) string { return printable(strings.Join(leaf.DNSNames, ", ")) }
 
 func day(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
 

@@ -168,8 +168,8 @@ func (j *judgement) choosePolicy() {
 				"it serves another policy than %s", from)
 		}
 	}
-	if tried == 0 {
-		j.untried = "no address of " + host + " could be tried from here"
+	if tried == 0 || !j.fetched && slices.ContainsFunc(j.ev.Host.Addresses, func(l HTTPSLook) bool { return l.Skipped == unseen }) {
+		j.untried = "no policy could be fetched from " + host + " from here, and not every address of it could be tried"
 	}
 	for i := range j.ev.Host.Addresses {
 		l := &j.ev.Host.Addresses[i]

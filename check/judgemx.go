@@ -196,6 +196,9 @@ func (j *judgement) judgeSMTP(host string, l *SMTPLook) smtpResult {
 	case l.Stage == SMTPConnect:
 		j.find(MXConnect, subject, nil, "%v", l.Err)
 		return smtpNoWay
+	case isTimeout(l.Err):
+		j.find(MXSlow, subject, reply, "%v", l.Err)
+		return smtpUnknown
 	case refusesUs(l):
 		j.find(MXRefusesUs, subject, reply, "it answers %q", l.Reply)
 		return smtpUnknown
@@ -221,7 +224,7 @@ func (j *judgement) judgeSMTP(host string, l *SMTPLook) smtpResult {
 		return smtpRefused
 	}
 	j.find(MXOK, subject, evidence("tls", tlsName(l.TLS), "not_after", l.TLS.NotAfter.UTC().Format(time.RFC3339),
-		"names", strings.Join(l.TLS.Chain[0].DNSNames, ", "), "issuer", l.TLS.Chain[0].Issuer.String()),
+		"names", names(l.TLS.Chain[0]), "issuer", printable(l.TLS.Chain[0].Issuer.String())),
 		"STARTTLS works: %s, certificate for the host until %s", tlsName(l.TLS), day(l.TLS.NotAfter))
 	j.judgeNoSNI(l, subject)
 	return smtpGood
@@ -259,7 +262,7 @@ func (j *judgement) judgeNoSNI(l *SMTPLook, subject string) {
 		j.find(MXCertNoSNI, subject, nil, "without SNI the TLS handshake fails: %v", l.NoSNI.Err)
 		return
 	}
-	j.find(MXCertNoSNI, subject, evidence("names", strings.Join(l.NoSNI.Chain[0].DNSNames, ", ")),
+	j.find(MXCertNoSNI, subject, evidence("names", names(l.NoSNI.Chain[0])),
 		"without SNI it shows a certificate that is not right: %s", unwrapped(l.NoSNI.Refusal(j.ev.Time)))
 }
 

@@ -20,6 +20,7 @@ const (
 	MXPortClosed     = "STS-MX-PORT-25-CLOSED"
 	MXConnect        = "STS-MX-CONNECT"
 	MXRefusesUs      = "STS-MX-REFUSES-US"
+	MXSlow           = "STS-MX-SLOW"
 	MXSession        = "STS-MX-SESSION"
 	MXNoSTARTTLS     = "STS-MX-NO-STARTTLS"
 	MXSTARTTLSFailed = "STS-MX-STARTTLS-FAILED"
@@ -69,6 +70,8 @@ func mxRules() []Rule {
 			"open port 25 there, or remove the address"},
 		{MXRefusesUs, unknown, none, "RFC 5321 §3.1", "the host refuses us", "The host answers, but will not speak to this machine: a block list, a missing reverse name, or a limit. It says nothing about how it treats senders.",
 			"run the check on a machine that sends mail, with a name for its address"},
+		{MXSlow, unknown, none, "RFC 5321 §4.5.3.2", "the host keeps us waiting", "The host takes connections and then keeps us waiting for longer than a look lasts: it is overloaded, or slows strangers down on purpose. Senders are more patient.",
+			"try again; or run the check on a machine that sends mail"},
 		{MXSession, fail, partial, "RFC 5321 §4.1.1.1", "no SMTP session", "The address takes connections, and no SMTP session comes about: what listens there is no mail server, or is broken.",
 			"see the log of the mail server"},
 		{MXNoSTARTTLS, fail, lose, validation, "STARTTLS is not offered", "The host does not offer STARTTLS, or something on the way takes it out." + refused,

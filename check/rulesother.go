@@ -21,7 +21,6 @@ const (
 	LifeNone         = "STS-LIFE-MODE-NONE"
 	LifeUnannounced  = "STS-LIFE-UNANNOUNCED"
 	LifeRemovedEarly = "STS-LIFE-REMOVED-EARLY"
-	LifePolicyGone   = "STS-LIFE-POLICY-GONE"
 	LifeSubdomains   = "STS-LIFE-SUBDOMAINS"
 	LifeSubdomainsOK = "STS-LIFE-SUBDOMAINS-OK"
 )
@@ -62,8 +61,6 @@ func otherRules() []Rule {
 			"publish the record, now that the policy is served"},
 		{LifeRemovedEarly, fail, partial, leaving, "removed too early", "Senders may still hold an enforce policy of this domain, and what they need to learn of its end is gone: they refuse MX hosts that it does not name until it runs out.",
 			"serve a policy with mode none, announce it under a new id, and wait until the older ones have run out"},
-		{LifePolicyGone, fail, ignored, leaving, "a record without policy", "The record announces a policy, and none can be fetched. Senders that hold an older one keep to it until it runs out, and report failures.",
-			"serve the policy, or one with mode none if the domain leaves MTA-STS"},
 		{LifeSubdomains, warn, risk, "RFC 8461 §3.4", "sub-domains without policy", "Sub-domains inherit no policy, and these take mail without one of their own. The DNS does not list names: only common ones were looked at.",
 			"give each sub-domain that takes mail a record and a policy of its own"},
 		{LifeSubdomainsOK, pass, none, "RFC 8461 §3.4", "sub-domains", "None of the common names below the domain takes mail without a policy of its own.", ""},

@@ -354,3 +354,9 @@ func (w *world) withSNI(name string) *tls.Config {
 		return &other.Certificates[0], nil
 	}}
 }
+
+// policyOnly has every address serve the good policy with another mode. Somebody
+// else announces it.
+func (w *world) policyOnly(mode string) {
+	w.body = strings.Replace(goodPolicy, "enforce", mode, 1)
+}

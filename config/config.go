@@ -125,6 +125,9 @@ type Net struct {
 	HTTPSPort int      // where policy hosts are fetched; default 443
 	HTTPPort  int      // where policy hosts answer plain HTTP; default 80
 	SMTPPort  int      // where MX hosts are reached; default 25
+
+	TrustAD     bool     // what Resolver says about DNSSEC is believed although they are not on this machine
+	SMTPControl []string // hosts that surely take mail at SMTPPort; empty: those of large mail providers
 }
 
 // Prove says how stshost fetches its own policies back.
@@ -134,8 +137,9 @@ type Prove struct {
 
 // Watch says how often a domain that is in order is looked at again.
 type Watch struct {
-	Interval time.Duration // default 1 h
-	Workers  int           // domains looked at at once; default 8
+	Interval   time.Duration // default 1 h
+	MXInterval time.Duration // the same for the MX hosts; default 6 h; 0: they are not looked at
+	Workers    int           // domains looked at at once, and as many again whose MX hosts are; default 8
 }
 
 // Records says what `stshost records` shows for the policy hosts.

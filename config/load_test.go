@@ -112,7 +112,7 @@ mx = ["MX1.example.com"]
 		},
 		DNS:     map[string]config.DNSAccount{"print": {Name: "print", Provider: "print", Settings: map[string]string{}}},
 		Net:     config.Net{DNSPort: 53, HTTPSPort: 443, HTTPPort: 80, SMTPPort: 25},
-		Watch:   config.Watch{Interval: time.Hour, Workers: 8},
+		Watch:   config.Watch{Interval: time.Hour, MXInterval: 6 * time.Hour, Workers: 8},
 		Records: config.Records{TTL: 300 * time.Second},
 		Domains: []config.Domain{{
 			Name: "example.com", Account: "print", MX: []string{"mx1.example.com"},
@@ -177,10 +177,13 @@ https_port = 8443
 http_port = 8080
 smtp_port = 2525
 roots_file = "ca.pem"
+trust_ad = true
+smtp_control = ["MX1.example.net", "mx2.example.net"]
 [prove]
 via = "127.0.0.1:8443"
 [watch]
 interval = "90s"
+mx_interval = "12h"
 workers = 3
 [records]
 addresses = ["192.0.2.1", "2001:db8::1"]
@@ -250,9 +253,10 @@ mode = "none"
 		Net: config.Net{
 			Resolver:  []string{"127.0.0.1:5353", "192.0.2.2:53", "[2001:db8::1]:53", "[2001:db8::2]:54", "resolver.example:53"},
 			RootsFile: ca, DNSPort: 5301, HTTPSPort: 8443, HTTPPort: 8080, SMTPPort: 2525,
+			TrustAD: true, SMTPControl: []string{"mx1.example.net", "mx2.example.net"},
 		},
 		Prove: config.Prove{Via: "127.0.0.1:8443"},
-		Watch: config.Watch{Interval: 90 * time.Second, Workers: 3},
+		Watch: config.Watch{Interval: 90 * time.Second, MXInterval: 12 * time.Hour, Workers: 3},
 		Records: config.Records{
 			Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")},
 			TTL:       5 * time.Minute,
@@ -260,13 +264,13 @@ mode = "none"
 		Domains: []config.Domain{
 			{
 				Name: "a.example", Account: "knot", Zone: "a.example.", MX: []string{"mx1.a.example", "mx2.a.example"},
-				MaxAge: day, Mode: mtasts.ModeTesting, At: at(63), ModeAt: at(67),
+				MaxAge: day, Mode: mtasts.ModeTesting, At: at(66), ModeAt: at(70),
 			},
 			{
 				Name: "b.example", Account: "print", MX: []string{"mx.example.net"}, MaxAge: 28 * day,
-				Mode: mtasts.ModeEnforce, Profile: "office", At: at(68), ModeAt: at(61),
+				Mode: mtasts.ModeEnforce, Profile: "office", At: at(71), ModeAt: at(64),
 			},
-			{Name: "c.example", Account: "knot", MaxAge: day, Mode: mtasts.ModeNone, At: at(72), ModeAt: at(74)},
+			{Name: "c.example", Account: "knot", MaxAge: day, Mode: mtasts.ModeNone, At: at(75), ModeAt: at(77)},
 		},
 	}
 	if d := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}),
@@ -384,5 +388,15 @@ func TestWarnings(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			checkWarnings(t, load(t, map[string]string{"main.toml": terms + tt.text}, nil), tt.want)
 		})
+	}
+}
+
+// MX hosts are not looked at where the config says 0, in whatever unit.
+func TestMXWatchSwitchedOff(t *testing.T) {
+	for _, off := range []string{"0", `"0s"`, `"0h"`} {
+		cfg := load(t, map[string]string{"main.toml": "[watch]\nmx_interval = " + off + "\n" + terms + domain}, nil)
+		if cfg.Watch.MXInterval != 0 {
+			t.Errorf("mx_interval = %s is %s", off, cfg.Watch.MXInterval)
+		}
 	}
 }

@@ -19,9 +19,9 @@ var (
 	acmeKeys     = append(slices.Clip(caKeys), "workers", "extra_hosts", "fallback")
 	certKeys     = []string{"cert_file", "key_file"}
 	notifyKeys   = []string{"url", "url_file", "min", "quiet_hours", "timezone", "repeat"}
-	netKeys      = []string{"resolver", "roots_file", "dns_port", "https_port", "http_port", "smtp_port"}
+	netKeys      = []string{"resolver", "roots_file", "dns_port", "https_port", "http_port", "smtp_port", "trust_ad", "smtp_control"}
 	proveKeys    = []string{"via"}
-	watchKeys    = []string{"interval", "workers"}
+	watchKeys    = []string{"interval", "mx_interval", "workers"}
 	recordsKeys  = []string{"addresses", "cname", "ttl"}
 	defaultsKeys = []string{"dns", "mx", "max_age", "profile"}
 	profileKeys  = []string{"dns", "zone", "mx", "max_age", "mode"}
@@ -119,8 +119,20 @@ func readNet(t table) Net {
 		}
 		out.Resolver = append(out.Resolver, addr)
 	}
+	out.TrustAD, _ = t.boolean("trust_ad")
+	items, _, _ = t.list("smtp_control", smtpControlExample)
+	for _, it := range items {
+		name, problem, _ := parseName(it.s)
+		if problem != "" {
+			t.l.fail(it.at, "write the names of MX hosts, e.g. smtp_control = "+smtpControlExample, "smtp_control in [net] has %s: %s", show(it.s), problem)
+			continue
+		}
+		out.SMTPControl = append(out.SMTPControl, name)
+	}
 	return out
 }
+
+const smtpControlExample = `["mx1.example.net"]`
 
 func readProve(t table) Prove {
 	t.only(proveKeys)
@@ -137,12 +149,21 @@ func readProve(t table) Prove {
 
 func readWatch(t table) Watch {
 	t.only(watchKeys)
-	out := Watch{Interval: time.Hour, Workers: t.integer("workers", 1, 1000, 8)}
+	out := Watch{Interval: time.Hour, MXInterval: 6 * time.Hour, Workers: t.integer("workers", 1, 1000, 8)}
 	if d, ok := t.duration("interval", time.Second, 7*24*time.Hour, `"1h"`, ""); ok {
 		out.Interval = d
 	}
+	// 0 switches it off, and is less than any interval.
+	if d, ok := t.duration("mx_interval", 0, 4*7*24*time.Hour, `"6h"`, ""); ok {
+		if out.MXInterval = d; d != 0 && d < minMXInterval {
+			t.fail("mx_interval", `write a duration from "10m" to "4w", or 0 to have none looked at`, "mx_interval in [watch] is shorter than %s", formatDuration(minMXInterval))
+		}
+	}
 	return out
 }
+
+// minMXInterval is as often as somebody else's mail hosts may be bothered.
+const minMXInterval = 10 * time.Minute
 
 func readRecords(t table) Records {
 	t.only(recordsKeys)

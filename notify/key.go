@@ -62,7 +62,7 @@ func cures(e state.Event, kind string) bool {
 func curable(kind string) bool {
 	switch kind {
 	case state.KindDomainBlocked, state.KindHostBlocked, state.KindCertificateFailed, state.KindCertificateOwn,
-		state.KindCertificateFallback, state.KindConfigRefused:
+		state.KindCertificateFallback, state.KindConfigRefused, state.KindMXFailed:
 		return true
 	}
 	return false

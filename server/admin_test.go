@@ -29,6 +29,7 @@ type backend struct {
 	events    []state.Event
 	asked     []state.EventQuery
 	waits     []time.Duration
+	check     func(ctx context.Context, domain string, allowPrivate bool) (state.Report, error)
 }
 
 func newBackend(now time.Time) *backend {
@@ -41,6 +42,7 @@ func newBackend(now time.Time) *backend {
 			Mode: "testing", ModeSource: "managed", MaxAge: 604800, ID: "20260101T000000Z0123456789abcdef", Body: policyA,
 			Proof: "IPv4 ok, IPv6 skipped: no route", CertificateNotAfter: now.Add(62 * 24 * time.Hour),
 			LastRun: now.Add(-time.Minute), NextRun: now.Add(59 * time.Minute), DNSAccount: "main", DNSProvider: "cloudflare",
+			MXChecked: now.Add(-2 * time.Hour), MX: "all MX hosts pass",
 		},
 		{
 			Domain: "b.example", Host: "mta-sts.b.example", Step: state.WaitingDNS, Since: now.Add(-time.Minute), InConfig: true,
@@ -102,6 +104,10 @@ func (b *backend) Events(ctx context.Context, q state.EventQuery, wait time.Dura
 	return found, b.domainErr
 }
 
+func (b *backend) Check(ctx context.Context, domain string, allowPrivate bool) (state.Report, error) {
+	return b.check(ctx, domain, allowPrivate)
+}
+
 func (b *backend) Ready() error { return b.readyErr }
 
 // startAdmin serves the admin interface over TCP.
@@ -128,6 +134,8 @@ func TestAdminPages(t *testing.T) {
 		{"GET", "/?q=nothing", 200, "text/html; charset=utf-8", "No domain has", "a.example"},
 		{"GET", "/domains/a.example", 200, "text/html; charset=utf-8", "mx: mx1.a.example", ""},
 		{"GET", "/domains/A.Example", 200, "text/html; charset=utf-8", "in 61 days", ""},
+		{"GET", "/domains/a.example", 200, "text/html; charset=utf-8", "<dd>all MX hosts pass</dd>", ""},
+		{"GET", "/domains/a.example", 200, "text/html; charset=utf-8", "2 hours ago", ""},
 		{"GET", "/domains/b.example", 200, "text/html; charset=utf-8", "make an A record", "<script>"},
 		{"GET", "/domains/c.example", 200, "text/html; charset=utf-8", "not been looked at", ""},
 		{"GET", "/domains/x.example", 404, "text/html; charset=utf-8", "does not know this domain", ""},
@@ -278,6 +286,21 @@ func TestInnerDetailStaysInside(t *testing.T) {
 	resp, body := do(t, http.DefaultClient, "GET", "http://"+addr+"/metrics")
 	if resp.StatusCode != 200 || strings.Contains(body, "hunter2") || !strings.Contains(body, "stshost_connections") {
 		t.Errorf("/metrics: %d %s", resp.StatusCode, body)
+	}
+}
+
+// So it is with one whose MX hosts fail, unless there is something else.
+func TestFailingMXHostsNeedSomebody(t *testing.T) {
+	b := newBackend(time.Now())
+	b.domains[0].MX, b.domains[0].MXTrouble = "mx1.a.example offers no <TLS>", true
+	b.domains[2].Step, b.domains[2].InConfig, b.domains[2].MXTrouble = state.Confirmed, false, true
+	_, body := do(t, http.DefaultClient, "GET", "http://"+startAdmin(t, b)+"/")
+	for _, want := range []string{
+		`<strong>2</strong> need attention`, `<span class="badge bad">confirmed</span><p class="error">mx1.a.example offers no &lt;TLS&gt;</p>`,
+	} {
+		if !strings.Contains(body, want) {
+			t.Errorf("%q is missing in:\n%s", want, body)
+		}
 	}
 }
 

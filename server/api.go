@@ -39,7 +39,7 @@ type recordList struct {
 // waits any more.
 func (s *Server) mountAPI(ctx context.Context, r chi.Router) error {
 	config := huma.DefaultConfig("stshost", s.cfg.Version)
-	config.Info.Description = "What the policy domains of this stshost server need and how they stand."
+	config.Info.Description = "What the policy domains of this stshost server need and how they stand, and what senders make of any other."
 	config.CreateHooks = nil // no $schema links
 	config.DocsPath = ""     // its pages load scripts from elsewhere
 	config.SchemasPath = ""
@@ -53,6 +53,7 @@ func (s *Server) mountAPI(ctx context.Context, r chi.Router) error {
 	operation(s, api, "list-hosts", http.MethodGet, "/hosts", "List the hosts beside the policy hosts", s.apiHosts)
 	operation(s, api, "get-fetches", http.MethodGet, "/domains/{domain}/fetches", "Show fetches and failed TLS handshakes at the policy host", s.apiFetches, http.StatusNotFound)
 	s.mountEvents(api, ctx)
+	s.mountCheck(api, ctx)
 	operation(s, api, "reload", http.MethodPost, "/reload", "Read the configuration again and swap it in whole", s.apiReload)
 	operation(s, api, "get-version", http.MethodGet, "/version", "Say what is running", s.apiVersion)
 
@@ -77,7 +78,7 @@ func operation[I, B any](s *Server, api huma.API, id, method, path, summary stri
 	huma.Register(api, op, func(ctx context.Context, in *I) (*answer[B], error) {
 		body, err := handle(ctx, in)
 		if err != nil {
-			return nil, s.problem(op.Path, err)
+			return nil, withRetryAfter(s.problem(op.Path, err), err)
 		}
 		return &answer[B]{Body: body}, nil
 	})

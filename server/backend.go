@@ -24,6 +24,10 @@ type Backend interface {
 	Events(ctx context.Context, q state.EventQuery, wait time.Duration) ([]state.Event, error)
 	// Hosts returns how the hosts beside the policy hosts stand, sorted by name.
 	Hosts(ctx context.Context) ([]HostStatus, error)
+	// Check examines any policy domain, as senders see it; domain is in A-labels.
+	// Unless allowPrivate it connects to addresses of the public Internet only.
+	// It may take half a minute.
+	Check(ctx context.Context, domain string, allowPrivate bool) (state.Report, error)
 	// Reload reads the configuration again and swaps it in whole. If it has
 	// faults the error wraps an *InvalidConfigError and nothing has changed.
 	Reload(ctx context.Context) (ReloadResult, error)
@@ -59,6 +63,11 @@ type DomainStatus struct {
 	Attempts  int       `json:"attempts,omitempty" doc:"Failed runs in a row"`
 	LastRun   time.Time `json:"last_run,omitzero" doc:"When the domain was last looked at"`
 	NextRun   time.Time `json:"next_run,omitzero" doc:"When the domain is looked at again"`
+
+	MXChecked time.Time `json:"mx_checked,omitzero" doc:"When the MX hosts were last looked at; absent if they never were"`
+	MX        string    `json:"mx,omitempty" doc:"How the MX hosts stood then, in one sentence"`
+	MXTrouble bool      `json:"mx_trouble,omitempty" doc:"Whether senders that honour the policy would refuse an MX host"`
+	MXRemedy  string    `json:"mx_remedy,omitempty" doc:"What can be done about that"`
 
 	ConfigWaits time.Time `json:"config_waits,omitzero" doc:"Since when the domain's entry in the configuration, which is new or has changed, waits to be taken up; until then all else is about what was before. Absent if nothing waits"`
 

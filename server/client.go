@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -93,7 +94,7 @@ func (c *Client) Fetches(ctx context.Context, name string) (Fetches, error) {
 // the server waits for one, for as long as wait, MaxEventWait at most.
 func (c *Client) Events(ctx context.Context, q state.EventQuery, wait time.Duration) ([]Event, error) {
 	var r eventList
-	err := c.ask(ctx, http.MethodGet, &r, "events?"+eventValues(q, wait).Encode())
+	err := c.ask(ctx, http.MethodGet, nil, &r, "events?"+eventValues(q, wait).Encode())
 	return r.Events, err
 }
 
@@ -102,6 +103,15 @@ func (c *Client) Events(ctx context.Context, q state.EventQuery, wait time.Durat
 func (c *Client) Reload(ctx context.Context) (ReloadResult, error) {
 	var r ReloadResult
 	err := c.do(ctx, http.MethodPost, &r, "reload")
+	return r, err
+}
+
+// Check has the server examine any policy domain, as senders see it. Unless
+// allowPrivate it connects to addresses of the public Internet only. It may take
+// a minute.
+func (c *Client) Check(ctx context.Context, domain string, allowPrivate bool) (state.Report, error) {
+	var r state.Report
+	err := c.ask(ctx, http.MethodPost, checkQuestion{Domain: domain, AllowPrivate: allowPrivate}, &r, "check")
 	return r, err
 }
 
@@ -117,14 +127,26 @@ func (c *Client) do(ctx context.Context, method string, out any, path ...string)
 	for i := range path {
 		path[i] = url.PathEscape(path[i])
 	}
-	return c.ask(ctx, method, out, strings.Join(path, "/"))
+	return c.ask(ctx, method, nil, out, strings.Join(path, "/"))
 }
 
-// ask is do with path and query as they stand in a URL.
-func (c *Client) ask(ctx context.Context, method string, out any, target string) error {
-	req, err := http.NewRequestWithContext(ctx, method, "http://localhost"+apiPrefix+"/"+target, nil)
+// ask is do with path and query as they stand in a URL, and with in as the
+// body; nil: none.
+func (c *Client) ask(ctx context.Context, method string, in, out any, target string) error {
+	var send io.Reader
+	if in != nil {
+		text, err := json.Marshal(in)
+		if err != nil {
+			return err
+		}
+		send = bytes.NewReader(text)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://localhost"+apiPrefix+"/"+target, send)
 	if err != nil {
 		return fmt.Errorf("admin address %q: %w", c.addr, err)
+	}
+	if in != nil {
+		req.Header.Set("Content-Type", "application/json")
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
@@ -165,7 +187,7 @@ func (c *Client) problem(resp *http.Response, body []byte) error {
 	switch {
 	case resp.StatusCode == http.StatusNotFound:
 		return &notFoundError{p.Detail}
-	case resp.StatusCode == http.StatusUnprocessableEntity && resp.Request.Method == http.MethodPost:
+	case resp.StatusCode == http.StatusUnprocessableEntity && strings.HasSuffix(resp.Request.URL.Path, "/reload"):
 		e := &InvalidConfigError{}
 		for _, d := range p.Errors {
 			e.Errors = append(e.Errors, d.Message)

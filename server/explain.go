@@ -43,6 +43,9 @@ func Explain(d DomainStatus) Explanation {
 	if d.CertificateProblem != "" && d.CertificateOwn == "" && d.CertificateNextTry.After(e.NextRun) {
 		e.NextRun = d.CertificateNextTry // looks until then find nothing new
 	}
+	if d.MXTrouble && e.Blocking == d.MX {
+		e.NextRun = time.Time{} // looks at the domain itself are not about its MX hosts
+	}
 	if d.CertificateExternal {
 		e.Summary += " Its certificate is the reverse proxy's."
 	}
@@ -185,6 +188,9 @@ func explainConfirmed(d DomainStatus) Explanation {
 		e.Summary = "The policy is announced and confirmed, and its certificate could not be renewed so far."
 		e.Blocking = fmt.Sprintf("%s (the certificate is valid until %s)", d.CertificateProblem, utc(d.CertificateNotAfter))
 		e.Remedy = cmp.Or(d.CertificateRemedy, state.CertificateRemedy)
+	case d.MXTrouble && d.LastError == "":
+		e.Summary = "The policy is announced and confirmed, and not every MX host is as it promises."
+		e.Blocking, e.Remedy = d.MX, d.MXRemedy
 	case mtasts.Mode(d.Mode) == mtasts.ModeNone && d.ModeSource == "adopted":
 		e.Remedy = `mode none was found published and taken over; to begin anew set mode = "testing" for the domain`
 	}
@@ -198,9 +204,11 @@ func (d DomainStatus) Trouble() string {
 	switch {
 	case !d.InConfig:
 		return ""
-	case d.LastError != "" || d.CertificateProblem == "":
+	case d.LastError != "":
 		return d.LastError
-	case d.CertificateOwn != "":
+	case d.CertificateProblem == "" && d.MXTrouble:
+		return d.MX
+	case d.CertificateProblem == "" || d.CertificateOwn != "":
 		return d.CertificateProblem
 	case d.CertificateNotAfter.IsZero():
 		return "there is no certificate yet: " + d.CertificateProblem

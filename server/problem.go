@@ -45,6 +45,8 @@ func (s *Server) problem(path string, err error) *huma.ErrorModel {
 		}
 	case errors.As(err, &input):
 		p.Status = http.StatusUnprocessableEntity
+	case errors.As(err, new(*busyError)):
+		p.Status = http.StatusServiceUnavailable
 	case errors.Is(err, state.ErrNotFound):
 		p.Status = http.StatusNotFound
 		p.Detail = "the server does not know this domain; if it is in the configuration, run `stshost reload`"

@@ -75,6 +75,7 @@ type Server struct {
 	metrics   *metrics
 	fetches   *fetchLog
 	templates *templates.Set
+	checks    chan struct{} // a place for each examination under way
 
 	// What strangers can bring about is logged once in a while.
 	headerless, untrusted, unmarked sparse
@@ -103,7 +104,7 @@ func New(cfg Config) (*Server, error) {
 		cfg.Registry = prometheus.NewRegistry()
 	}
 	s := &Server{
-		cfg: cfg, log: cfg.Logger, now: cfg.Now, known: cfg.Known,
+		cfg: cfg, log: cfg.Logger, now: cfg.Now, known: cfg.Known, checks: make(chan struct{}, maxChecks),
 		textPlain: []string{"text/plain; charset=utf-8"},
 		noCache:   []string{"no-cache, max-age=0"},
 		nosniff:   []string{"nosniff"},

@@ -51,6 +51,13 @@ func TestExplain(t *testing.T) {
 		{"renewal fails for the config", func(d *server.DomainStatus) {
 			d.Step, d.Mode, d.CertificateProblem, d.CertificateRemedy = state.Confirmed, "enforce", "no such profile", "correct profile in [acme] and restart"
 		}, "could not be renewed", "no such profile", "correct profile in [acme] and restart"},
+		{"MX hosts fail", func(d *server.DomainStatus) {
+			d.Step, d.Mode, d.MX, d.MXTrouble, d.MXRemedy = state.Confirmed, "enforce", "mx1 offers no STARTTLS", true, "switch it on"
+		}, "not every MX host is as it promises", "mx1 offers no STARTTLS", "switch it on"},
+		{"MX hosts fail, and more", func(d *server.DomainStatus) {
+			d.Step, d.Mode, d.MX, d.MXTrouble, d.LastError, d.Remedy = state.Confirmed, "enforce", "mx1 offers no STARTTLS", true, "two records", "remove one"
+		}, "gone wrong since", "two records", "remove one"},
+		{"MX hosts pass", func(d *server.DomainStatus) { d.Step, d.Mode, d.MX = state.Confirmed, "enforce", "all pass" }, "over verified TLS", "", ""},
 		{"none, adopted", func(d *server.DomainStatus) {
 			d.Step, d.Mode, d.ModeSource = state.Confirmed, "none", "adopted"
 		}, "has left MTA-STS", "", `mode = "testing"`},
@@ -74,7 +81,11 @@ func TestExplain(t *testing.T) {
 					t.Errorf("%s: %q, want %q in it", c.what, c.got, c.want)
 				}
 			}
-			if e.Domain != d.Domain || e.Step != d.Step || !e.NextRun.Equal(next) {
+			again := next // of the domain itself, which is no look at its MX hosts
+			if e.Blocking != "" && e.Blocking == d.MX {
+				again = time.Time{}
+			}
+			if e.Domain != d.Domain || e.Step != d.Step || !e.NextRun.Equal(again) {
 				t.Errorf("%+v", e)
 			}
 		})
@@ -158,8 +169,10 @@ func TestNewRefuses(t *testing.T) {
 func TestNews(t *testing.T) {
 	waits := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	for want, d := range map[string]server.DomainStatus{
-		"":          {Step: state.Confirmed, InConfig: true},
-		"two found": {Step: state.Confirmed, InConfig: true, LastError: "two found"},
+		"":                   {Step: state.Confirmed, InConfig: true},
+		"two found":          {Step: state.Confirmed, InConfig: true, LastError: "two found"},
+		"mx1 fails":          {Step: state.Confirmed, InConfig: true, MX: "mx1 fails", MXTrouble: true},
+		"no certificate yet": {Step: state.Confirmed, InConfig: true, MX: "mx1 fails", MXTrouble: true, LastError: "no certificate yet"},
 		"waits to be looked at for the first time":                            {InConfig: true, ConfigWaits: waits},
 		"a change of the config waits to be taken up":                         {Step: state.Confirmed, InConfig: true, ConfigWaits: waits},
 		"a change of the config waits to be taken up; before: two found":      {Step: state.Confirmed, InConfig: true, ConfigWaits: waits, LastError: "two found"},

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 
 	"github.com/stshost/stshost/internal/state"
 )
@@ -21,11 +22,17 @@ func (s *Store) SaveDomain(ctx context.Context, d state.Domain) error {
 	return s.exec(ctx, "save the journal of "+d.Name, s.dialect.statements.saveDomain, domainArgs(d)...)
 }
 
-// RemoveDomain forgets the journal of a domain; without one it does nothing.
-// The domain's bodies stay in the ledger, the one that is served stays open
-// until CloseBody.
+// RemoveDomain forgets the journal of a domain, and what was seen of its MX
+// hosts; without one it does nothing. The domain's bodies stay in the ledger,
+// the one that is served stays open until CloseBody.
 func (s *Store) RemoveDomain(ctx context.Context, name string) error {
-	return s.exec(ctx, "remove the journal of "+name, s.dialect.statements.removeDomain, name)
+	return s.update(ctx, "remove the journal of "+name, func(tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, s.dialect.statements.removeMXCheck, name); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, s.dialect.statements.removeDomain, name)
+		return err
+	})
 }
 
 func domainArgs(d state.Domain) []any {

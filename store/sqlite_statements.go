@@ -8,6 +8,9 @@ const certJobColumns = `
 			       ca, ask_at, window_start, window_end, explanation
 			FROM cert_jobs `
 
+const mxCheckColumns = `
+			SELECT domain, at, passed, unknown, summary, findings, attempts, severity, reason, remedy FROM mx_checks `
+
 // sqliteStatements is the SQL for SQLite 3.35 and later.
 func sqliteStatements() *statements {
 	return &statements{
@@ -107,6 +110,17 @@ func sqliteStatements() *statements {
 		nthOrder:    `SELECT at FROM orders WHERE account = ? ORDER BY at LIMIT 1 OFFSET ?`,
 		addOrder:    `INSERT INTO orders (account, at) VALUES (?, ?)`,
 		ordersSince: `SELECT count(*) FROM orders WHERE account = ? AND at > ?`,
+
+		mxChecks: mxCheckColumns + `ORDER BY domain`,
+		mxCheck:  mxCheckColumns + `WHERE domain = ?`,
+		saveMXCheck: `
+			INSERT INTO mx_checks (domain, at, passed, unknown, summary, findings, attempts, severity, reason, remedy)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+			ON CONFLICT (domain) DO UPDATE SET
+				at = excluded.at, passed = excluded.passed, unknown = excluded.unknown, summary = excluded.summary,
+				findings = excluded.findings, attempts = excluded.attempts, severity = excluded.severity,
+				reason = excluded.reason, remedy = excluded.remedy`,
+		removeMXCheck: `DELETE FROM mx_checks WHERE domain = ?`,
 
 		addEvent: `
 			INSERT INTO events (at, kind, severity, domain, host, text, remedy, evidence)

@@ -44,6 +44,12 @@ type statements struct {
 	addOrder    string // account, at
 	ordersSince string // account, time up to which an order counts no more
 
+	// mxchecks.go
+	mxChecks      string
+	mxCheck       string // domain
+	saveMXCheck   string // as mxCheckArgs
+	removeMXCheck string // domain
+
 	// events.go
 	addEvent     string // at, kind, severity, domain, host, text, remedy, evidence
 	events       eventStatements

@@ -79,6 +79,8 @@ type DomainPage struct {
 	CertificateOwn    string // its file, if it is the operator's own
 	LastRun, NextRun  Stamp
 	DNSAccount        string
+	MX                string // how the MX hosts stand
+	MXChecked         Stamp
 	Policy, PolicyURL string
 	Records           []Record
 

@@ -11,7 +11,7 @@ import (
 var _ server.Backend = (*service)(nil)
 
 func (s *service) facts() facts {
-	return facts{cfg: s.config(), proxy: hostSets{s}.external(), cert: hostSets{s}.Status, place: s.dns.RecordPlace, body: func(domain string) []byte {
+	return facts{cfg: s.config(), proxy: hostSets{s}.external(), cert: hostSets{s}.Status, place: s.dns.RecordPlace, mx: s.mx.Last, body: func(domain string) []byte {
 		_, body, _ := s.policies.Lookup(mtasts.PolicyHost(domain))
 		return body
 	}}

@@ -31,6 +31,8 @@ func newFigures(s *service) *figures {
 		{"stshost_domains_by_mode", "Domains of the config, by the mode of their policy.", []string{"mode"}},
 		{"stshost_domains_waiting", "Domains whose entry in the config is new or has changed and has not been taken up yet.", nil},
 		{"stshost_domains_failing", "Domains of the config with something wrong: the last look met an error, or the certificate could not be had or renewed.", nil},
+		{"stshost_domains_mx_failing", "Domains of the config with an MX host that senders who honour the policy would refuse, or that cannot be reached.", nil},
+		{"stshost_domains_mx_unknown", "Domains of the config of whose MX hosts it could not be told at the last look, and that are not known to fail.", nil},
 		{"stshost_domains_left", "Domains that are no longer in the config and are still served.", nil},
 		{"stshost_reconcile_due", "Domains that wait to be looked at.", nil},
 		{"stshost_reconcile_overdue_seconds", "For how long the domain that has waited longest has been due.", nil},
@@ -144,6 +146,9 @@ func (e emitter) domains(troubled map[string]struct{}) {
 	}
 	e.gauge("stshost_domains_waiting", t.Waiting)
 	e.gauge("stshost_domains_failing", t.Failing)
+	mx := e.f.s.mx.Counts()
+	e.gauge("stshost_domains_mx_failing", mx.Failing)
+	e.gauge("stshost_domains_mx_unknown", mx.Unknown)
 	e.gauge("stshost_domains_left", t.Left)
 	e.gauge("stshost_reconcile_due", t.Due)
 	e.gauge("stshost_reconcile_overdue_seconds", int(t.Overdue.Seconds()))

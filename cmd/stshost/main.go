@@ -30,10 +30,14 @@ func main() {
 	os.Exit(code)
 }
 
-// run executes one command line and maps its end to an exit code: 0 done,
-// 1 failed, 2 wrong usage.
+// run executes one command line.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	root := newRoot()
+	return execute(ctx, newRoot(lookOut), args, stdout, stderr)
+}
+
+// execute maps the end of a command line to an exit code: 0 done, 1 failed,
+// 2 wrong usage, or what the command says of itself.
+func execute(ctx context.Context, root *cobra.Command, args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
@@ -71,7 +75,8 @@ type options struct {
 	json   bool
 }
 
-func newRoot() *cobra.Command {
+// newRoot is the whole command line; look opens the eyes of `stshost check`.
+func newRoot(look lookFunc) *cobra.Command {
 	o := &options{config: defaultConfig}
 	if path := os.Getenv("STSHOST_CONFIG"); path != "" {
 		o.config = path
@@ -96,6 +101,7 @@ See it at work on this machine alone:  stshost demo`,
 		configCommand(o),
 		statusCommand(o),
 		explainCommand(o),
+		checkCommand(o, look),
 		recordsCommand(o),
 		eventsCommand(o),
 		notifyCommand(o),

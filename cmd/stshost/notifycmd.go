@@ -45,6 +45,9 @@ func (s *service) stands(kind, subject string) bool {
 	switch {
 	case subject == "": // the server as a whole
 		return true
+	case kind == state.KindMXFailed:
+		w, _ := s.mx.Last(subject)
+		return w.Told.Severity != ""
 	case known && !domain.Orphan:
 		return kind != state.KindDomainBlocked || domain.State.LastError != ""
 	case slices.Contains(cfg.ACME.ExtraHosts, subject):

@@ -27,7 +27,12 @@ func newOffline(ctx context.Context, cfg *config.Config) (_ *offline, err error)
 	o := &offline{}
 	rows := make(map[string]state.Domain)
 	bodies := make(map[string][]byte)
+	seen := make(map[string]state.MXWatch)
 	o.facts = facts{cfg: cfg, proxy: cfg.Listen.ProxyTLS(), body: func(d string) []byte { return bodies[d] }}
+	o.facts.mx = func(d string) (state.MXWatch, bool) {
+		w, ok := seen[d]
+		return w, ok && cfg.Watch.MXInterval > 0
+	}
 	o.facts.cert = func(_ context.Context, host string) (state.CertStatus, error) {
 		return state.CertStatus{Host: host, External: o.facts.proxy}, nil
 	}
@@ -36,7 +41,7 @@ func newOffline(ctx context.Context, cfg *config.Config) (_ *offline, err error)
 		return nil, err
 	}
 	if err == nil {
-		if err := o.read(ctx, rows, bodies); err != nil {
+		if err := o.read(ctx, rows, bodies, seen); err != nil {
 			return nil, errors.Join(err, o.store.Close())
 		}
 	}
@@ -57,9 +62,9 @@ func newOffline(ctx context.Context, cfg *config.Config) (_ *offline, err error)
 	return o, nil
 }
 
-// read takes journal and bodies into memory; certificates are asked for one
-// by one.
-func (o *offline) read(ctx context.Context, rows map[string]state.Domain, bodies map[string][]byte) error {
+// read takes journal, bodies and what was seen of MX hosts into memory;
+// certificates are asked for one by one.
+func (o *offline) read(ctx context.Context, rows map[string]state.Domain, bodies map[string][]byte, seen map[string]state.MXWatch) error {
 	all, err := o.store.Domains(ctx)
 	if err != nil {
 		return err
@@ -73,6 +78,13 @@ func (o *offline) read(ctx context.Context, rows map[string]state.Domain, bodies
 	}
 	for _, b := range current {
 		bodies[b.Domain] = b.Body
+	}
+	checks, err := o.store.MXChecks(ctx)
+	if err != nil {
+		return err
+	}
+	for _, w := range checks {
+		seen[w.Domain] = w
 	}
 	own := acme.NewOwn(acme.OwnConfig{Logger: slog.New(slog.DiscardHandler)})
 	own.Set(ownPairs(o.facts.cfg))

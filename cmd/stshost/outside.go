@@ -30,21 +30,28 @@ func directoryClient(roots *x509.CertPool) *http.Client {
 
 // outside returns our eyes on the world as [net] and [prove] set them.
 func outside(cfg *config.Config) (*check.Prober, *resolver.Resolver, error) {
-	roots, err := readRoots(cfg.Net.RootsFile)
+	c, err := looking(cfg.Net)
 	if err != nil {
 		return nil, nil, err
 	}
-	res, err := resolver.New(resolver.Config{Servers: cfg.Net.Resolver, AuthPort: cfg.Net.DNSPort})
+	c.Via = cfg.Prove.Via
+	return check.New(c), c.Resolver, nil
+}
+
+// looking is how to look at the world, as [net] sets it.
+func looking(net config.Net) (check.Config, error) {
+	roots, err := readRoots(net.RootsFile)
 	if err != nil {
-		return nil, nil, err
+		return check.Config{}, err
 	}
-	return check.New(check.Config{
-		Resolver:  res,
-		Roots:     roots,
-		HTTPSPort: cfg.Net.HTTPSPort,
-		HTTPPort:  cfg.Net.HTTPPort,
-		Via:       cfg.Prove.Via,
-	}), res, nil
+	res, err := resolver.New(resolver.Config{Servers: net.Resolver, AuthPort: net.DNSPort, TrustAD: net.TrustAD})
+	if err != nil {
+		return check.Config{}, err
+	}
+	return check.Config{
+		Resolver: res, Roots: roots,
+		HTTPSPort: net.HTTPSPort, HTTPPort: net.HTTPPort, SMTPPort: net.SMTPPort, SMTPControl: net.SMTPControl,
+	}, nil
 }
 
 // readRoots reads a PEM file of CA certificates; "" means the system's.

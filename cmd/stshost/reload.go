@@ -47,6 +47,9 @@ func (s *service) reload(ctx context.Context) (server.ReloadResult, error) {
 	if err := s.reconciler.SetExtraHosts(ctx, next.ACME.ExtraHosts); err != nil {
 		s.log.Error("what waited for a host that left the config could not be dropped; it is dropped when it is due", "error", err)
 	}
+	if err := s.mx.SetDomains(ctx, domainNames(next)); err != nil {
+		s.log.Error("what was seen of the MX hosts of domains that left the config could not be forgotten; the next start does", "error", err)
+	}
 	s.notifier.SetTargets(targets(next.Notify))
 	s.mu.Lock()
 	s.cfg = next
@@ -63,6 +66,7 @@ func (s *service) reload(ctx context.Context) (server.ReloadResult, error) {
 	// Whoever reloads may have mended something elsewhere just now.
 	res.TriedAgain = s.tryAgain(ctx)
 	s.reconciler.WakeBlocked()
+	s.mx.LookAtFailing()
 	if res.Empty() {
 		s.log.Info("config reloaded: nothing changed", "tried_again", res.TriedAgain)
 		return res, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"sync"
@@ -16,6 +17,7 @@ import (
 	"github.com/stshost/stshost/config"
 	"github.com/stshost/stshost/dnsupdate"
 	"github.com/stshost/stshost/events"
+	"github.com/stshost/stshost/mxwatch"
 	"github.com/stshost/stshost/notify"
 	"github.com/stshost/stshost/reconcile"
 	"github.com/stshost/stshost/server"
@@ -39,6 +41,8 @@ type service struct {
 	server     *server.Server
 	meters     *meters
 	notifier   *notify.Notifier
+	mx         *mxwatch.Watch
+	examiners  examiners
 
 	listeners
 
@@ -99,6 +103,12 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, env e
 	if s.dns, err = s.newUpdater(cfg, res); err != nil {
 		return nil, err
 	}
+	if err := s.wireMXWatch(ctx, cfg, world); err != nil {
+		return nil, err
+	}
+	if err := s.wireExaminers(cfg); err != nil {
+		return nil, err
+	}
 	probe := probeToken(secret)
 	s.reconciler, err = reconcile.New(ctx, reconcile.Config{
 		Journal:      s.store,
@@ -114,7 +124,7 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, env e
 		Hairpin:  cfg.Prove.Via != "",
 		Interval: cfg.Watch.Interval,
 		Workers:  cfg.Watch.Workers,
-		Event:    s.events.Record,
+		Event:    s.happened,
 		Now:      env.now,
 		Logger:   log,
 	})
@@ -138,7 +148,7 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, env e
 		Registry:       s.newRegistry(),
 		Now:            env.now,
 		OwnAgent:       check.UserAgent,
-		OwnConn:        world.Own,
+		OwnConn:        func(addr net.Addr) bool { return world.Own(addr) || s.examiners.own(addr) },
 		Version:        version(),
 	})
 	if err != nil {
@@ -148,6 +158,9 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, env e
 		return nil, err
 	}
 	if err := s.reconciler.SetExtraHosts(ctx, cfg.ACME.ExtraHosts); err != nil {
+		return nil, err
+	}
+	if err := s.mx.SetDomains(ctx, domainNames(cfg)); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -165,6 +178,7 @@ func (s *service) run(ctx context.Context, hup <-chan os.Signal) error {
 		g.Go(func() error { return s.issuer.Run(ctx) })
 	}
 	g.Go(func() error { return s.reconciler.Run(ctx) })
+	g.Go(func() error { return s.mx.Run(ctx) })
 	g.Go(func() error { return s.notifier.Run(ctx) })
 	g.Go(func() error { return s.reloadOn(ctx, hup) })
 	g.Go(func() error { return s.keepInformed(ctx) })

@@ -239,6 +239,9 @@ func printDomain(w io.Writer, d server.DomainStatus) error {
 		row("certificate next try", stamp(d.CertificateNextTry))
 	}
 	row("proof", d.Proof)
+	row("MX hosts", d.MX)
+	row("MX hosts looked at", stamp(d.MXChecked))
+	row("MX remedy", d.MXRemedy)
 	row("DNS account", d.DNSAccount)
 	row("last look", stamp(d.LastRun))
 	row("next look", stamp(d.NextRun))

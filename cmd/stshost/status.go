@@ -23,6 +23,7 @@ type facts struct {
 	proxy bool
 	cert  func(ctx context.Context, host string) (state.CertStatus, error)
 	body  func(domain string) []byte
+	mx    func(domain string) (state.MXWatch, bool) // false: the MX hosts were not looked at
 	// place is where the record of a domain stands, as last seen: a CNAME at
 	// its name leads there. nil: nobody has looked.
 	// The error says why no record must stand there for the domain.
@@ -55,6 +56,9 @@ func (f facts) status(ctx context.Context, s reconcile.Snapshot) (server.DomainS
 	}
 	if s.Orphan { // and nobody looks any more
 		d.LastError, d.Remedy, d.Attempts, d.NextRun = "", "", 0, time.Time{}
+	}
+	if w, ok := f.mx(d.Domain); ok && !s.Orphan {
+		showMX(&d, w)
 	}
 	switch {
 	case s.Wanted.Mode != "":

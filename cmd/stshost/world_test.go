@@ -46,6 +46,7 @@ type world struct {
 	domains     []entry // of the config, in order
 	extra       string  // more lines for the config
 	watch       string  // [watch] interval
+	mxWatch     string  // [watch] mx_interval; "": MX hosts are not looked at
 	workers     int     // [watch] workers; 0: the usual number
 	storeDir    string  // where the store is; "": in dir
 
@@ -122,11 +123,12 @@ http_port = %d
 smtp_port = %d
 [watch]
 interval = %q
+mx_interval = %q
 workers = %d
 [dns.main]
 %s
 `, w.https, w.http, w.admin(), w.listen, w.storePath(), w.ca.DirectoryURL(), w.lab.ACMERootsFile, w.acme,
-		w.dnsAddr, w.dnsPort, w.lab.RootsFile, w.lab.HTTPSPort, w.lab.HTTPPort, w.lab.SMTPPort, w.watch, cmp.Or(w.workers, 8), w.account)
+		w.dnsAddr, w.dnsPort, w.lab.RootsFile, w.lab.HTTPSPort, w.lab.HTTPPort, w.lab.SMTPPort, w.watch, cmp.Or(w.mxWatch, "0s"), cmp.Or(w.workers, 8), w.account)
 	b.WriteString(w.extra)
 	for _, d := range w.domains {
 		fmt.Fprintf(&b, "[[domain]]\nname = %q\nmx = [\"%s\"]\n%s\n", d.name, strings.Join(d.mx, `", "`), d.lines)

@@ -1,0 +1,202 @@
+package check
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/stshost/stshost/internal/lab"
+	"github.com/stshost/stshost/internal/resolver"
+	"github.com/stshost/stshost/internal/state"
+	"github.com/stshost/stshost/mtasts"
+)
+
+// manyMX gives the domain 10 MX hosts with 4 addresses each, every other of which
+// swallows what is sent to it.
+func manyMX(w *world) {
+	var records []string
+	policy := "version: STSv1\r\nmode: enforce\r\n"
+	for i := range 10 {
+		host := fmt.Sprintf("m%d.example.test", i)
+		records = append(records, fmt.Sprintf("%d %s.", i, host))
+		policy += "mx: " + host + "\r\n"
+		var addrs []string
+		for k := range 4 {
+			ip := fmt.Sprintf("198.51.100.%d", 4*i+k)
+			addrs = append(addrs, ip)
+			if k%2 == 0 {
+				w.breaks(ip+":25", errHole)
+			} else {
+				w.mail(ip, dialogue{tls: w.certificate(host)})
+			}
+		}
+		w.set(host, "A", addrs...)
+	}
+	w.set("example.test", "MX", records...)
+	w.policy(policy + "max_age: 2419200\r\n")
+}
+
+// An examination ends in 30 seconds, whatever does not answer, and loses nothing
+// of the rest.
+func TestExamineHoles(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits for addresses that never answer")
+	}
+	t.Parallel()
+	w := newWorld(t)
+	manyMX(w)
+	w.breaks("["+web6+"]:443", errHole)
+	r := w.examine()
+	if r.Seconds > 30 {
+		t.Errorf("it took %.1f s", r.Seconds)
+	}
+	counts := make(map[string]int)
+	for _, f := range r.Findings {
+		counts[f.Code]++
+	}
+	if counts[MXOK] != 20 || counts[MXConnect] != 20 || counts[HostOK] != 1 || counts[HostConnect] != 1 {
+		t.Errorf("found %v", counts)
+	}
+	if r.Verdict != state.VerdictEnforce {
+		t.Errorf("verdict %s: %s", r.Verdict, r.Summary)
+	}
+}
+
+// What did not come to an end in the time that was given is not called broken.
+func TestExamineOutOfTime(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.breaks(web4+":443", errHole)
+	w.breaks("["+web6+"]:443", errHole)
+	w.breaks(mx2+":25", errHole)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	r, err := New(w.cfg).Examine(ctx, "example.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Verdict != state.VerdictUnknown || len(texts(r, HostNotTried)) == 0 || len(texts(r, MXNotTried)) == 0 || texts(r, MXOK) == "" {
+		t.Errorf("verdict %s (%s), problems %q", r.Verdict, r.Summary, problems(r))
+	}
+}
+
+// Whoever breaks an examination off is not kept waiting.
+func TestExamineCancelled(t *testing.T) {
+	w := newWorld(t)
+	dialled := make(chan struct{}, 100)
+	dial := w.cfg.Dial
+	w.cfg.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		dialled <- struct{}{}
+		return dial(ctx, network, address)
+	}
+	for _, address := range []string{web4 + ":443", "[" + web6 + "]:443", mx1 + ":25", mx2 + ":25"} {
+		w.breaks(address, errHole)
+	}
+	ignore := goleak.IgnoreCurrent()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		_, err := New(w.cfg).Examine(ctx, "example.test")
+		done <- err
+	}()
+	for range 4 {
+		<-dialled
+	}
+	enough := errors.New("enough")
+	cancel(enough)
+	if err := <-done; !errors.Is(err, enough) {
+		t.Errorf("it ended with %v", err)
+	}
+	goleak.VerifyNone(t, ignore)
+}
+
+func TestExamineNoDomain(t *testing.T) {
+	if _, err := New(Config{}).Examine(t.Context(), "not a domain"); err == nil {
+		t.Error("no error")
+	}
+}
+
+// For strangers nothing that is not of the public Internet is connected to, nor
+// asked: not by address, not by CNAME, not as a name server.
+func TestExaminePublicOnly(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.cfg.PublicOnly = true
+	dial := w.cfg.Dial
+	w.cfg.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		t.Errorf("connected to %s", address)
+		return dial(ctx, network, address)
+	}
+	w.set("mta-sts.example.test", "A", "127.0.0.1", "10.0.0.1", "169.254.169.254", "100.64.0.1")
+	w.set("mta-sts.example.test", "AAAA", "::1", "fe80::1", "fc00::1", "::ffff:127.0.0.1")
+	w.alias("mx1.example.test", "inside.example.net.")
+	w.set("inside.example.net", "A", "192.168.1.1")
+	w.set("mx2.example.test", "AAAA", "64:ff9b::7f00:1")
+	w.set("mx2.example.test", "A", "0.0.0.0")
+	w.set("control.example.net", "A", "127.0.0.1")
+	r := w.examine()
+	if got := strings.Join(problems(r), " "); !strings.Contains(got, HostNotTried) || !strings.Contains(got, MXNotTried) || !strings.Contains(got, RecordServersSkipped) {
+		t.Errorf("found %s", got)
+	}
+	if r.Verdict != state.VerdictUnknown {
+		t.Errorf("verdict %s", r.Verdict)
+	}
+}
+
+// The watch asks for the MX hosts alone, by a policy that it knows.
+func TestCheckMX(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.mail(mx2, dialogue{tls: w.certificate("mail.example.test")})
+	p := New(w.cfg)
+	patterns := []string{"mx1.example.test", "mx2.example.test"}
+	c, err := p.CheckMX(t.Context(), "example.test", patterns, mtasts.ModeEnforce)
+	if err != nil || c.Passed || c.Unknown || len(c.Findings) != 1 || c.Findings[0].Code != MXCertName || c.Findings[0].Harm != state.HarmLoss {
+		t.Errorf("%+v, %v", c, err)
+	}
+	w.mail(mx2, dialogue{tls: w.certificate("mx2.example.test")})
+	if c, err = p.CheckMX(t.Context(), "example.test", patterns, mtasts.ModeEnforce); err != nil || !c.Passed || len(c.Findings) != 0 {
+		t.Errorf("%+v, %v", c, err)
+	}
+	w.set("example.test", "MX", "10 mx1.example.test.", "20 mx3.example.test.")
+	w.set("mx3.example.test", "A", mx1)
+	if c, err = p.CheckMX(t.Context(), "example.test", patterns, mtasts.ModeTesting); err != nil || c.Passed || !strings.Contains(c.Summary, "mx3") {
+		t.Errorf("%+v, %v", c, err)
+	}
+	w.dns.Fail(lab.DNSFault{Name: "example.test", Rcode: 2})
+	if _, err = p.CheckMX(t.Context(), "example.test", patterns, mtasts.ModeEnforce); !errors.Is(err, resolver.ErrServerFailure) {
+		t.Error(err)
+	}
+}
+
+// Every rule can be found, is complete, and has a code of its own.
+func TestRules(t *testing.T) {
+	codes := make(map[string]bool)
+	for i, r := range Rules() {
+		if codes[r.Code] || !strings.HasPrefix(r.Code, "STS-") || r.Area() == "" {
+			t.Errorf("rule %s has the code %q", strconv.Itoa(i), r.Code)
+		}
+		codes[r.Code] = true
+		bad := r.Status == fail || r.Status == warn
+		if r.Title == "" || r.Why == "" || !strings.HasPrefix(r.Section, "RFC ") || bad && r.Remedy == "" || r.Status == fail && r.Harm == none {
+			t.Errorf("rule %s is not complete: %+v", r.Code, r)
+		}
+	}
+	for _, b := range append(append(append(append(recordWorlds(), hostWorlds()...), policyWorlds()...), mxWorlds()...), otherWorlds()...) {
+		for _, code := range b.codes {
+			delete(codes, code)
+		}
+	}
+	for code := range codes {
+		if r := Rules()[ruleIndex()[code]]; r.Status == fail || r.Status == warn {
+			t.Logf("no world has %s", code)
+		}
+	}
+}

@@ -1,0 +1,58 @@
+package mxwatch_test
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stshost/stshost/mtasts"
+)
+
+// However many domains there are, none takes a goroutine or timer of its own.
+func TestManyDomains(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const many = 20_000
+		l := newLab()
+		domains := make([]string, many)
+		for i := range domains {
+			domains[i] = fmt.Sprintf("d%d.example", i)
+		}
+		l.serve(mtasts.ModeEnforce, domains...)
+		before := runtime.NumGoroutine()
+		w := l.start(t, interval, domains...)
+		defer w.stop()
+		pass(0)
+		same(t, "looks", len(l.looked()), many)
+		pass(interval / 2)
+		if n := len(l.looked()); n != 0 {
+			t.Errorf("%d looks in the first half of the interval after the first", n)
+		}
+		if more := runtime.NumGoroutine() - before; more > 10 {
+			t.Errorf("%d goroutines more", more)
+		}
+		pass(interval)
+		same(t, "looks in an interval", len(l.looked()), many)
+		same(t, "at a time", l.most <= 3, true)
+	})
+}
+
+// A look wakes its domain alone, whatever else is due.
+func TestLooksDoNotPileUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab()
+		l.takes = time.Second
+		l.serve(mtasts.ModeEnforce, example)
+		w := l.start(t, interval, example)
+		defer w.stop()
+		for range 100 {
+			w.Look(example)
+			w.LookAtFailing()
+		}
+		pass(time.Minute)
+		if n := len(l.looked()); n > 2 {
+			t.Errorf("%d looks", n)
+		}
+	})
+}

@@ -1,0 +1,198 @@
+package mxwatch
+
+import (
+	"container/heap"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"sync"
+	"time"
+
+	"github.com/stshost/stshost/internal/state"
+)
+
+// firstRetry is when MX hosts that did not pass are looked at again, so that
+// whoever mended them sees it. It doubles with each look, up to the interval.
+const firstRetry = 10 * time.Minute
+
+// queue is a heap of domains: one goroutine and one timer serve any number of
+// them.
+type queue []*domain
+
+func (q queue) Len() int { return len(q) }
+func (q queue) Less(i, j int) bool {
+	if q[i].soon != q[j].soon {
+		return q[i].soon
+	}
+	return q[i].due.Before(q[j].due)
+}
+func (q queue) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].index, q[j].index = i, j
+}
+func (q *queue) Push(x any) {
+	d := x.(*domain)
+	d.index = len(*q)
+	*q = append(*q, d)
+}
+func (q *queue) Pop() any {
+	old := *q
+	d := old[len(old)-1]
+	old[len(old)-1] = nil
+	*q = old[:len(old)-1]
+	d.index = -1
+	return d
+}
+
+// schedule puts d in the queue for the given time. The caller holds w.mu.
+func (w *Watch) schedule(d *domain, due time.Time) {
+	d.due = due
+	if d.index >= 0 {
+		heap.Fix(&w.queue, d.index)
+	} else {
+		heap.Push(&w.queue, d)
+	}
+	select {
+	case w.kick <- struct{}{}:
+	default:
+	}
+}
+
+// wake makes d due now, or once more if it is being looked at. The caller holds
+// w.mu.
+func (w *Watch) wake(d *domain) {
+	if d.running {
+		d.again = true
+		return
+	}
+	if !d.soon {
+		d.soon = true
+		w.schedule(d, w.cfg.Now())
+	}
+}
+
+// Run looks at the domains until ctx ends, then waits for the looks under way,
+// which end with ctx too. It always returns nil.
+func (w *Watch) Run(ctx context.Context) error {
+	work := make(chan *domain)
+	var workers sync.WaitGroup
+	for range w.cfg.Workers {
+		workers.Go(func() {
+			for d := range work {
+				w.runOne(ctx, d)
+			}
+		})
+	}
+	w.dispatch(ctx, work)
+	close(work)
+	workers.Wait()
+	return nil
+}
+
+// dispatch hands due domains to the workers until ctx ends.
+func (w *Watch) dispatch(ctx context.Context, work chan<- *domain) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		d, wait := w.next()
+		if d != nil {
+			select {
+			case work <- d:
+				continue
+			case <-ctx.Done():
+				return
+			}
+		}
+		timer.Reset(wait)
+		select {
+		case <-timer.C:
+		case <-w.kick:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// next takes the domain that is due, or says how long to wait for one.
+func (w *Watch) next() (*domain, time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.queue) == 0 {
+		return nil, time.Hour
+	}
+	first := w.queue[0]
+	if ahead := first.due.Sub(w.cfg.Now()); ahead > 0 {
+		return nil, min(ahead, time.Hour)
+	}
+	heap.Pop(&w.queue)
+	first.running, first.soon = true, false
+	return first, 0
+}
+
+// runOne looks at one domain and puts it back in the queue, unless there is
+// nothing to look at before it serves another policy.
+func (w *Watch) runOne(ctx context.Context, d *domain) {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	w.mu.Lock()
+	gone := w.domains[d.name] != d
+	last := d.last
+	d.cancel = cancel
+	w.mu.Unlock()
+	idle := false
+	if !gone {
+		last, idle = w.look(ctx, d.name, last)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	d.last, d.running, d.cancel = last, false, nil
+	now := w.cfg.Now()
+	switch {
+	case w.domains[d.name] != d: // it has left
+	case d.again:
+		d.again = false
+		w.wake(d)
+	case !idle:
+		w.schedule(d, now.Add(w.wait(d.name, last, now)))
+	}
+}
+
+// wait is how long after now the next look comes. After a look that passed it
+// is at a time of the domain's own in each interval, so that domains that came
+// together do not stay together.
+func (w *Watch) wait(name string, last state.MXWatch, now time.Time) time.Duration {
+	at := last.Time
+	if at.After(now) {
+		at = now // the clock was set back
+	}
+	if last.Attempts > 0 {
+		retry := min(firstRetry<<min(last.Attempts-1, 16), w.cfg.Interval)
+		return at.Add(retry - retry/10 + share(name, retry/5)).Sub(now)
+	}
+	at = at.Add(w.cfg.Interval / 2)
+	offset := time.Duration(at.UnixNano() % int64(w.cfg.Interval))
+	ahead := share(name, w.cfg.Interval) - offset
+	if ahead < 0 {
+		ahead += w.cfg.Interval
+	}
+	return at.Add(ahead).Sub(now)
+}
+
+// firstWait is wait for a domain known from before the start. Those whose time
+// has passed meanwhile are not all looked at at once.
+func (w *Watch) firstWait(name string, last state.MXWatch, now time.Time) time.Duration {
+	if wait := w.wait(name, last, now); wait > 0 {
+		return wait
+	}
+	if last.Attempts > 0 {
+		return share(name, firstRetry)
+	}
+	return share(name, w.cfg.Interval/10)
+}
+
+// share is a part of d, the same for a name each time and spread evenly over
+// names.
+func share(name string, d time.Duration) time.Duration {
+	sum := sha256.Sum256([]byte(name))
+	return time.Duration(float64(d) * (float64(binary.BigEndian.Uint32(sum[:])) / (1 << 32)))
+}
