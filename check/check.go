@@ -163,6 +163,7 @@ func (p *Prober) lookUp(ctx context.Context, host string) ways {
 		answer, err := p.cfg.Resolver.Look(ctx, host, f.qtype)
 		if err != nil {
 			w.all = append(w.all, address{family: f.name, err: err})
+			w.judged, w.secure = false, false
 			continue
 		}
 		if len(answer.Aliases) > 0 {

@@ -77,11 +77,8 @@ func (p *Prober) collectMXHost(ctx context.Context, set resolver.Answer, h *MXHo
 		return // RFC 5321 §5.1: an MX record names a host
 	}
 	var tlsa sync.WaitGroup
-	defer tlsa.Wait()
-	tlsa.Go(func() {
-		h.TLSA.Answer, h.TLSA.Err = p.cfg.Resolver.Look(ctx, tlsaName(h.Name), dns.TypeTLSA)
-	})
 	w := p.lookUp(ctx, h.Name)
+	tlsa.Go(func() { h.TLSA.Answer, h.TLSA.Err = p.lookTLSA(ctx, h.Name, w) })
 	h.Aliases, h.Err, h.More = w.aliases, w.err(), w.more
 	h.Addresses = make([]SMTPLook, len(w.all))
 	for i, a := range w.all {
@@ -101,6 +98,18 @@ func (p *Prober) collectMXHost(ctx context.Context, set resolver.Answer, h *MXHo
 	tlsa.Wait()
 	h.TLSA.Judged = set.Judged && w.judged && h.TLSA.Answer.Judged
 	h.TLSA.Secure = set.Authenticated && w.secure && h.TLSA.Answer.Authenticated
+}
+
+// lookTLSA looks up the TLSA records of an MX host: of the name that its CNAMEs
+// lead to, if that is secure, or else of its own (RFC 7672 §2.2.2).
+func (p *Prober) lookTLSA(ctx context.Context, host string, w ways) (resolver.Answer, error) {
+	if len(w.aliases) > 0 && w.secure {
+		target := w.aliases[len(w.aliases)-1].To
+		if a, err := p.cfg.Resolver.Look(ctx, tlsaName(target), dns.TypeTLSA); err != nil || len(a.Records) > 0 {
+			return a, err
+		}
+	}
+	return p.cfg.Resolver.Look(ctx, tlsaName(host), dns.TypeTLSA)
 }
 
 // tlsaName is where the TLSA records of an MX host stand (RFC 7672 §2.2.3). It is

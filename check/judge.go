@@ -115,7 +115,8 @@ func evidence(pairs ...string) map[string]string {
 func (j *judgement) find(code, subject string, ev map[string]string, format string, args ...any) *state.Finding {
 	rule := j.rules[j.index[code]]
 	j.found = append(j.found, state.Finding{
-		Code: code, Status: rule.Status, Harm: rule.Harm, Section: rule.Section, Remedy: rule.Remedy,
+		Code: code, Status: rule.Status, Harm: rule.Harm, Section: rule.Section,
+		Remedy:  strings.ReplaceAll(rule.Remedy, "<domain>", j.ev.Domain),
 		Subject: subject, Evidence: ev, Text: fmt.Sprintf(format, args...),
 	})
 	return &j.found[len(j.found)-1]

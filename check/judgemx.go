@@ -39,7 +39,11 @@ func (j *judgement) judgeMX() {
 	switch {
 	case ev.Implicit && len(ev.Hosts[0].Addresses) == 0 && ev.Hosts[0].Err == nil:
 		j.lostAll = true
-		j.find(MXNone, j.ev.Domain, nil, "there are neither MX records nor an address")
+		text := "there are neither MX records nor an address"
+		if ev.Answer.Missing {
+			text = "the name does not exist in the DNS; is it spelt right?"
+		}
+		j.find(MXNone, j.ev.Domain, nil, "%s", text)
 		return
 	case ev.Implicit:
 		j.find(MXImplicit, j.ev.Domain, nil, "there are no MX records, so that mail goes to the domain's own address")

@@ -133,7 +133,7 @@ func (j *judgement) judgeRecordAnswer(name string) {
 	switch {
 	case len(ev.Answer.Records) == 0:
 	case !ev.Answer.Judged:
-		j.find(RecordDNSSECSkipped, name, nil, "%s is not on this machine, or does not validate", ev.Answer.Server)
+		j.find(RecordDNSSECSkipped, name, nil, "whether DNSSEC protects the record is not judged: %s is not on this machine, or does not validate", ev.Answer.Server)
 	case ev.Answer.Authenticated:
 		j.find(RecordSigned, name, nil, "%s has validated the record", ev.Answer.Server)
 	default:
@@ -185,6 +185,9 @@ func show(txts []string) string {
 
 // judgeID judges whether the id announces the body that is served.
 func (j *judgement) judgeID() {
+	if j.ev.ServedErr != nil {
+		j.find(RecordStoreSkipped, mtasts.RecordName(j.ev.Domain), nil, "%v", j.ev.ServedErr)
+	}
 	if j.record == nil || !j.fetched {
 		return
 	}

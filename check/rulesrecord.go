@@ -27,6 +27,7 @@ const (
 	RecordIDCurrent      = "STS-RECORD-ID-CURRENT"
 	RecordIDStale        = "STS-RECORD-ID-STALE"
 	RecordIDKept         = "STS-RECORD-ID-KEPT"
+	RecordStoreSkipped   = "STS-RECORD-STORE-SKIPPED"
 )
 
 func recordRules() []Rule {
@@ -74,5 +75,6 @@ func recordRules() []Rule {
 			"announce the policy that is served under a new id: `stshost reload` where stshost hosts the domain"},
 		{RecordIDKept, fail, partial, "RFC 8461 §3.1", "the policy changed and the id did not", "Another policy is served than was announced under this id. Senders that hold that one do not fetch again until it runs out.",
 			"give the record a new id after each change of the policy; find out who changed the policy if it was not you"},
+		{RecordStoreSkipped, skipped, none, "RFC 8461 §3.1", "the store not asked", "The domain is hosted here, and what was served and announced before could not be read, so that it was not compared.", ""},
 	}
 }

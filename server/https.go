@@ -3,7 +3,9 @@ package server
 import (
 	"crypto/tls"
 	"fmt"
+	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 
 	"github.com/go-chi/chi/v5"
@@ -150,7 +152,7 @@ func serverName(r *http.Request) string {
 
 // noteRequest counts a request at a policy host, which must be known.
 func (s *Server) noteRequest(r *http.Request, host string, status int, reason string) {
-	if s.cfg.OwnAgent != "" && r.UserAgent() == s.cfg.OwnAgent {
+	if s.ownLook(r) {
 		return // we look every hour; senders would be lost among that
 	}
 	s.metrics.fetched(status)
@@ -158,6 +160,16 @@ func (s *Server) noteRequest(r *http.Request, host string, status int, reason st
 		Time: s.now(), Remote: r.RemoteAddr, UserAgent: clip(r.UserAgent()),
 		Protocol: protocol(r), Status: status, Reason: reason,
 	})
+}
+
+// ownLook reports whether a request is one of our own looks, which at times go by
+// the names of others.
+func (s *Server) ownLook(r *http.Request) bool {
+	if s.cfg.OwnAgent != "" && r.UserAgent() == s.cfg.OwnAgent {
+		return true
+	}
+	remote, err := netip.ParseAddrPort(r.RemoteAddr)
+	return err == nil && s.cfg.OwnConn != nil && s.cfg.OwnConn(net.TCPAddrFromAddrPort(remote))
 }
 
 // protocol names the HTTP and TLS versions of a request.

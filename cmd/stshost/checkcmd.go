@@ -26,16 +26,18 @@ type examiner interface {
 	Examine(ctx context.Context, domain string) (state.Report, error)
 }
 
-// lookFunc makes an examiner that looks at the world as [net] sets it.
-type lookFunc func(config.Net) (examiner, error)
+// lookFunc makes an examiner that looks at the world as [net] of a config sets
+// it.
+type lookFunc func(*config.Config) (examiner, error)
 
 // lookOut is the lookFunc for the real world. [prove] is left out: its `via`
 // leads to the policy hosts of this installation alone.
-func lookOut(net config.Net) (examiner, error) {
-	c, err := looking(net)
+func lookOut(cfg *config.Config) (examiner, error) {
+	c, err := looking(cfg.Net)
 	if err != nil {
 		return nil, err
 	}
+	c.Remember = storeMemory(cfg)
 	return check.New(c), nil
 }
 
@@ -146,10 +148,10 @@ func (s *checkSettings) complete(cmd *cobra.Command, o *options) error {
 // openEyes makes the examiner with the settings of the config. Exit code 1 is a
 // verdict, so a config that cannot be used is 2, as wrong usage is.
 func openEyes(cmd *cobra.Command, o *options, look lookFunc) (examiner, error) {
-	net, err := netSettings(o.config, cmd.Flags().Changed("config") || os.Getenv("STSHOST_CONFIG") != "")
+	cfg, err := checkConfig(o.config, cmd.Flags().Changed("config") || os.Getenv("STSHOST_CONFIG") != "")
 	var eyes examiner
 	if err == nil {
-		eyes, err = look(net)
+		eyes, err = look(cfg)
 	}
 	if err != nil {
 		fmt.Fprintln(cmd.ErrOrStderr(), err)
@@ -158,17 +160,14 @@ func openEyes(cmd *cobra.Command, o *options, look lookFunc) (examiner, error) {
 	return eyes, nil
 }
 
-// netSettings reads [net] of the config at path. One that nobody has named need
-// not be there, nor be open to everybody who wants to look at a domain.
-func netSettings(path string, named bool) (config.Net, error) {
+// checkConfig reads the config at path. One that nobody has named need not be
+// there, nor be open to everybody who wants to look at a domain.
+func checkConfig(path string, named bool) (*config.Config, error) {
 	cfg, err := loadConfig(path)
 	if !named && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)) {
-		return config.Net{}, nil
+		return new(config.Config), nil
 	}
-	if err != nil {
-		return config.Net{}, err
-	}
-	return cfg.Net, nil
+	return cfg, err
 }
 
 // exitCode is what the verdict makes of the command: 0 for mail that is

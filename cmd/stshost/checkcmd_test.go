@@ -47,7 +47,7 @@ type outcome struct {
 func checkWith(t *testing.T, ctx context.Context, e examiner, stdin string, args ...string) outcome {
 	t.Helper()
 	t.Setenv("STSHOST_CONFIG", "")
-	root := newRoot(func(config.Net) (examiner, error) { return e, nil })
+	root := newRoot(func(*config.Config) (examiner, error) { return e, nil })
 	root.SetIn(strings.NewReader(stdin))
 	var out, errs strings.Builder
 	code := execute(ctx, root, append([]string{"check"}, args...), &out, &errs)
@@ -201,12 +201,12 @@ mx = ["mx.example.org"]
 		{"default and wrong", bad, false, 0, "bad.toml:2: "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			net, err := netSettings(tt.path, tt.named)
+			cfg, err := checkConfig(tt.path, tt.named)
 			if (tt.fault != "") != (err != nil) || err != nil && !strings.Contains(err.Error(), tt.fault) {
 				t.Fatalf("error %v, want %q", err, tt.fault)
 			}
-			if net.SMTPPort != tt.port {
-				t.Errorf("smtp_port %d, want %d", net.SMTPPort, tt.port)
+			if err == nil && cfg.Net.SMTPPort != tt.port {
+				t.Errorf("smtp_port %d, want %d", cfg.Net.SMTPPort, tt.port)
 			}
 		})
 	}
@@ -218,8 +218,8 @@ mx = ["mx.example.org"]
 				args = append(args, "--config", good)
 			}
 			var asked config.Net
-			root := newRoot(func(net config.Net) (examiner, error) {
-				asked = net
+			root := newRoot(func(cfg *config.Config) (examiner, error) {
+				asked = cfg.Net
 				return examinerFunc(verdicts), nil
 			})
 			var out, errs strings.Builder
@@ -235,21 +235,21 @@ mx = ["mx.example.org"]
 		if err := os.Chmod(good, 0); err != nil {
 			t.Fatal(err)
 		}
-		if net, err := netSettings(good, false); err != nil || net.SMTPPort != 0 {
-			t.Errorf("[net] is %+v, error %v; want the defaults", net, err)
+		if cfg, err := checkConfig(good, false); err != nil || cfg.Net.SMTPPort != 0 {
+			t.Errorf("[net] is %+v, error %v; want the defaults", cfg, err)
 		}
-		if _, err := netSettings(good, true); err == nil {
+		if _, err := checkConfig(good, true); err == nil {
 			t.Error("a config that was named and cannot be read is passed over")
 		}
 	})
 }
 
 func TestCheckWithRootsThatCannotBeUsed(t *testing.T) {
-	if _, err := lookOut(config.Net{RootsFile: filepath.Join(t.TempDir(), "missing.pem")}); err == nil {
+	if _, err := lookOut(&config.Config{Net: config.Net{RootsFile: filepath.Join(t.TempDir(), "missing.pem")}}); err == nil {
 		t.Error("roots that cannot be read are passed over")
 	}
 	t.Setenv("STSHOST_CONFIG", "")
-	root := newRoot(func(config.Net) (examiner, error) { return nil, errors.New("cannot read the roots") })
+	root := newRoot(func(*config.Config) (examiner, error) { return nil, errors.New("cannot read the roots") })
 	var out, errs strings.Builder
 	if code := execute(t.Context(), root, []string{"check", "a.test"}, &out, &errs); code != 2 || errs.String() != "cannot read the roots\n" {
 		t.Errorf("exit code %d, stderr %q", code, errs.String())

@@ -254,6 +254,7 @@ func (d *demo) invite() {
 		"dig @" + host + " -p " + port + " +short TXT _mta-sts." + demoFirst,
 		self + " status --config " + d.config,
 		self + " explain " + demoFirst + " --config " + d.config,
+		self + " check " + demoFirst + " --config " + d.config,
 		self + " records " + demoFirst + " --config " + d.config,
 		"edit " + d.config + ", then: " + self + " reload --config " + d.config,
 		"tail -f " + filepath.Join(d.dir, "serve.log"),

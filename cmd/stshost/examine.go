@@ -2,13 +2,17 @@ package main
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/stshost/stshost/check"
 	"github.com/stshost/stshost/config"
 	"github.com/stshost/stshost/internal/state"
 	"github.com/stshost/stshost/mtasts"
+	"github.com/stshost/stshost/store"
 )
 
 // examiners look at any domain on behalf of whoever asks the API.
@@ -52,7 +56,45 @@ func (s *service) remembered(ctx context.Context, domain string) (*state.Served,
 	if err != nil {
 		return nil, err
 	}
-	return &state.Served{ID: snap.State.ID, SHA256: snap.State.BodySHA256, Horizon: horizon(bodies, s.meters.now()), Mode: snap.State.Mode}, nil
+	return served(snap.State, bodies, s.meters.now()), nil
+}
+
+// storeMemory is what a command can know of the domains of cfg: what the store
+// has, whether a server runs or not. A config of nobody's has no store.
+func storeMemory(cfg *config.Config) func(context.Context, string) (*state.Served, error) {
+	if cfg.Store.Path == "" {
+		return nil
+	}
+	return func(ctx context.Context, domain string) (_ *state.Served, err error) {
+		if !slices.ContainsFunc(cfg.Domains, func(d config.Domain) bool { return d.Name == domain }) {
+			return nil, nil
+		}
+		s, err := store.OpenReadOnly(ctx, cfg.Store.Path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil // nothing has run yet
+		}
+		if err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, s.Close()) }()
+		row, err := s.Domain(ctx, domain)
+		if errors.Is(err, state.ErrNotFound) || err == nil && row.BodySHA256 == "" {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		bodies, err := s.Bodies(ctx, domain)
+		if err != nil {
+			return nil, err
+		}
+		return served(row, bodies, time.Now()), nil
+	}
+}
+
+// served is what the journal and the ledger of a domain remember.
+func served(row state.Domain, bodies []state.Body, now time.Time) *state.Served {
+	return &state.Served{ID: row.ID, SHA256: row.BodySHA256, Horizon: horizon(bodies, now), Mode: row.Mode}
 }
 
 // horizon is until when senders may hold one of these bodies that is in mode

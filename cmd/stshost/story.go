@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stshost/stshost/check"
 	"github.com/stshost/stshost/internal/lab"
 	"github.com/stshost/stshost/internal/state"
 	"github.com/stshost/stshost/mtasts"
@@ -23,7 +24,7 @@ import (
 // its own word.
 func (d *demo) story(ctx context.Context) error {
 	for _, chapter := range []func(context.Context) error{
-		d.mailHosts, d.confirmed, d.certificate, d.policy, d.record, d.independent, d.change, d.tamper,
+		d.mailHosts, d.confirmed, d.certificate, d.policy, d.record, d.independent, d.change, d.tamper, d.judged,
 	} {
 		if err := chapter(ctx); err != nil {
 			return err
@@ -310,6 +311,51 @@ func (d *demo) tamper(ctx context.Context) error {
 		d.detail("%s: repaired, with the same id, for the policy did not change", t.what)
 	}
 	return nil
+}
+
+func (d *demo) judged(ctx context.Context) error {
+	d.step("stshost check judges %s as senders see it: every address, every mail host, every certificate.", demoStory)
+	r, err := d.client.Check(ctx, demoStory, true)
+	if err != nil {
+		return err
+	}
+	failed := failures(r)
+	if r.Verdict != state.VerdictTest || len(failed) > 0 {
+		return fmt.Errorf("the verdict is %s (%s), and these failed: %q", r.Verdict, r.Summary, failed)
+	}
+	d.detail("senders will: %s (%d findings, no failure)", r.Verdict, len(r.Findings))
+	before := d.lab.DNS.Records(demoStory, "MX")
+	if err := d.lab.DNS.Add(demoStory, "MX", "30 mx3.mail.test."); err != nil {
+		return err
+	}
+	if err := d.lab.DNS.Set("mx3.mail.test", "A", d.lab.DNS.Records("mx1.mail.test", "A")...); err != nil {
+		return err
+	}
+	d.detail("somebody adds the MX host mx3.mail.test, and neither policy nor certificate knows it:")
+	if r, err = d.client.Check(ctx, demoStory, true); err != nil {
+		return err
+	}
+	if failed = failures(r); !slices.Equal(failed, []string{check.MXUncovered, check.MXCertName}) {
+		return fmt.Errorf("check found %q", failed)
+	}
+	for _, f := range r.Findings {
+		if f.Status == state.CheckFail {
+			d.detail("%s %s: %s", f.Code, f.Subject, f.Text)
+		}
+	}
+	d.detail("in mode enforce senders would refuse it; in testing nothing is lost, and one knows")
+	return d.lab.DNS.Set(demoStory, "MX", before...)
+}
+
+// failures are the codes of what failed.
+func failures(r state.Report) []string {
+	var codes []string
+	for _, f := range r.Findings {
+		if f.Status == state.CheckFail {
+			codes = append(codes, f.Code)
+		}
+	}
+	return codes
 }
 
 func (d *demo) setTXT(name string, txts []string) error {

@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,7 +21,7 @@ const ednsSize = 1232
 // counts, NOERROR or NXDOMAIN, and returns that one's address beside it.
 func (r *Resolver) recurse(ctx context.Context, owner string, qtype uint16, want dnssec) (*dns.Msg, string, error) {
 	q := newQuestion(owner, qtype, want)
-	var last error
+	var last, failure error
 	for range r.attempts {
 		for _, addr := range r.servers {
 			m, err := r.ask(ctx, addr, q)
@@ -35,9 +36,12 @@ func (r *Resolver) recurse(ctx context.Context, owner string, qtype uint16, want
 			if ctx.Err() != nil {
 				return nil, addr, last
 			}
+			if failure == nil && errors.Is(err, ErrServerFailure) {
+				failure = last
+			}
 		}
 	}
-	return nil, "", last
+	return nil, "", cmp.Or(failure, last) // one that found a fault tells more than one that is silent
 }
 
 // ask puts one question to one server: by UDP, by TCP if the answer was cut
