@@ -69,6 +69,7 @@ type Config struct {
 type Prober struct {
 	cfg   Config
 	conns *connections
+	looks *smtpLooks
 }
 
 // New returns a Prober; ports left 0 become the standard ones.
@@ -99,7 +100,7 @@ func New(cfg Config) *Prober {
 	}
 	conns := &connections{ours: make(map[netip.AddrPort]struct{})}
 	cfg.Dial = conns.dialer(cfg.Dial)
-	return &Prober{cfg: cfg, conns: conns}
+	return &Prober{cfg: cfg, conns: conns, looks: newSMTPLooks()}
 }
 
 // Record returns the TXT records at _mta-sts.<domain> as the resolver answers,

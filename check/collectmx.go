@@ -20,8 +20,10 @@ import (
 )
 
 const (
-	// maxMX bounds how many MX hosts are looked at.
-	maxMX = 16
+	// maxMX bounds how many MX hosts are looked at, and maxMXNames how many are
+	// held against the policy.
+	maxMX      = 16
+	maxMXNames = 200
 	// maxSessions bounds the SMTP sessions of one examination that are open at
 	// once; each goes to another address.
 	maxSessions = 64
@@ -29,8 +31,16 @@ const (
 	controlTimeout = 5 * time.Second
 )
 
+// smtpLooker looks at one address of an MX host.
+type smtpLooker func(ctx context.Context, host string, a address) SMTPLook
+
+// reused is a smtpLooker that takes over what was seen a short while ago.
+func (p *Prober) reused(ctx context.Context, host string, a address) SMTPLook {
+	return p.looks.get(ctx, p.cfg.Now, host+" "+a.addr.String(), func() SMTPLook { return p.lookSMTP(ctx, host, a) })
+}
+
 // collectMX looks at every MX host of a domain, at each of its addresses.
-func (p *Prober) collectMX(ctx context.Context, domain string) (ev MXEvidence) {
+func (p *Prober) collectMX(ctx context.Context, domain string, look smtpLooker) (ev MXEvidence) {
 	ev.Answer, ev.Err = p.cfg.Resolver.Look(ctx, domain, dns.TypeMX)
 	if ev.Err != nil {
 		return ev
@@ -51,17 +61,20 @@ func (p *Prober) collectMX(ctx context.Context, domain string) (ev MXEvidence) {
 		return strings.Compare(a.Host, b.Host)
 	})
 	mxs = slices.CompactFunc(mxs, func(a, b resolver.MX) bool { return strings.EqualFold(a.Host, b.Host) })
-	if len(mxs) > maxMX {
-		ev.More = len(mxs) - maxMX
-		mxs = mxs[:maxMX]
+	if len(mxs) > maxMXNames {
+		ev.More = len(mxs) - maxMXNames
+		mxs = mxs[:maxMXNames]
 	}
 	ev.Hosts = make([]MXHost, len(mxs))
 	var sessions errgroup.Group
 	sessions.SetLimit(maxSessions)
 	var lookUps sync.WaitGroup
 	for i, mx := range mxs {
-		ev.Hosts[i] = MXHost{Name: strings.ToLower(mx.Host), Preference: mx.Preference}
-		lookUps.Go(func() { p.collectMXHost(ctx, ev.Answer, &ev.Hosts[i], &sessions) })
+		ev.Hosts[i] = MXHost{Name: strings.ToLower(mx.Host), Preference: mx.Preference, Untried: i >= maxMX}
+		if i >= maxMX {
+			continue
+		}
+		lookUps.Go(func() { p.collectMXHost(ctx, ev.Answer, &ev.Hosts[i], &sessions, look) })
 	}
 	lookUps.Wait()
 	sessions.Wait()
@@ -72,7 +85,7 @@ func (p *Prober) collectMX(ctx context.Context, domain string) (ev MXEvidence) {
 }
 
 // collectMXHost looks up an MX host and has each of its addresses looked at.
-func (p *Prober) collectMXHost(ctx context.Context, set resolver.Answer, h *MXHost, sessions *errgroup.Group) {
+func (p *Prober) collectMXHost(ctx context.Context, set resolver.Answer, h *MXHost, sessions *errgroup.Group, look smtpLooker) {
 	if isAddress(h.Name) {
 		return // RFC 5321 §5.1: an MX record names a host
 	}
@@ -91,7 +104,7 @@ func (p *Prober) collectMXHost(ctx context.Context, set resolver.Answer, h *MXHo
 			continue
 		}
 		sessions.Go(func() error {
-			*l = p.lookSMTP(ctx, h.Name, a)
+			*l = look(ctx, h.Name, a)
 			return nil
 		})
 	}

@@ -105,7 +105,7 @@ type MXEvidence struct {
 	Implicit bool  // there are none, and the domain's own address stands in (RFC 5321 §5.1)
 	Null     bool  // RFC 7505
 	Hosts    []MXHost
-	More     int // hosts beyond those looked at
+	More     int // hosts beyond those in Hosts
 	// Closed says why port 25 seems closed on our side; "" if it is not.
 	Closed string
 }
@@ -114,6 +114,7 @@ type MXEvidence struct {
 type MXHost struct {
 	Name       string // without trailing dot
 	Preference uint16
+	Untried    bool             // it was not looked at: there are so many; all below is empty then
 	Aliases    []resolver.Alias // the name is a CNAME (RFC 2181 §10.3)
 	Err        error            // its addresses could not be looked up
 	Addresses  []SMTPLook       // none: it has no address

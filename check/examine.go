@@ -54,7 +54,7 @@ func (p *Prober) Collect(ctx context.Context, domain string) Evidence {
 	var wg sync.WaitGroup
 	wg.Go(func() { ev.Record = p.collectRecord(ctx, domain) })
 	wg.Go(func() { ev.Host = p.collectHost(ctx, domain) })
-	wg.Go(func() { ev.MX = p.collectMX(ctx, domain) })
+	wg.Go(func() { ev.MX = p.collectMX(ctx, domain, p.lookSMTP) })
 	wg.Go(func() { ev.TLSRPT, ev.TLSRPTErr = p.cfg.Resolver.Look(ctx, tlsrpt.RecordName(domain), dns.TypeTXT) })
 	wg.Go(func() { ev.Subdomains = p.collectSubdomains(ctx, domain) })
 	if p.cfg.Remember != nil {
@@ -68,11 +68,12 @@ func (p *Prober) Collect(ctx context.Context, domain string) Evidence {
 }
 
 // CheckMX looks at the MX hosts of a domain and judges them by MX patterns and a
-// mode. The error says that nothing could be found out.
+// mode. What it saw at an address of an MX host a short while ago, for another
+// domain perhaps, it takes over. The error says that nothing could be found out.
 func (p *Prober) CheckMX(ctx context.Context, domain string, patterns []string, mode mtasts.Mode) (state.MXCheck, error) {
 	all, cancel := looking(ctx)
 	defer cancel()
-	ev := Evidence{Domain: domain, Time: p.cfg.Now(), MX: p.collectMX(all, domain)}
+	ev := Evidence{Domain: domain, Time: p.cfg.Now(), MX: p.collectMX(all, domain, p.reused)}
 	if err := cmp.Or(ctx.Err(), ev.MX.Err); err != nil {
 		return state.MXCheck{}, err
 	}

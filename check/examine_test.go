@@ -162,6 +162,7 @@ func TestCheckMX(t *testing.T) {
 		t.Errorf("%+v, %v", c, err)
 	}
 	w.mail(mx2, dialogue{tls: w.certificate("mx2.example.test")})
+	w.pass(badFor)
 	if c, err = p.CheckMX(t.Context(), "example.test", patterns, mtasts.ModeEnforce); err != nil || !c.Passed || len(c.Findings) != 0 {
 		t.Errorf("%+v, %v", c, err)
 	}
@@ -173,6 +174,37 @@ func TestCheckMX(t *testing.T) {
 	w.dns.Fail(lab.DNSFault{Name: "example.test", Rcode: 2})
 	if _, err = p.CheckMX(t.Context(), "example.test", patterns, mtasts.ModeEnforce); !errors.Is(err, resolver.ErrServerFailure) {
 		t.Error(err)
+	}
+}
+
+// Domains that share MX hosts share the looks at them: a good one serves for a
+// while, a bad one for a short while.
+func TestCheckMXShared(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := New(w.cfg)
+	visits := func() int {
+		t.Helper()
+		before := w.visits()
+		if _, err := p.CheckMX(t.Context(), "example.test", []string{"*.example.test"}, mtasts.ModeEnforce); err != nil {
+			t.Fatal(err)
+		}
+		return w.visits() - before
+	}
+	if n := visits(); n != 4 {
+		t.Errorf("%d connections at first, want 4: two hosts, with SNI and without", n)
+	}
+	if n := visits(); n != 0 {
+		t.Errorf("%d connections for the next domain", n)
+	}
+	w.pass(goodFor)
+	w.mail(mx2, dialogue{ehlo: "250 mx2"})
+	if n := visits(); n != 3 {
+		t.Errorf("%d connections after a while, want 3", n)
+	}
+	w.pass(badFor)
+	if n := visits(); n != 1 {
+		t.Errorf("%d connections a little later, want 1, to the host that was bad", n)
 	}
 }
 

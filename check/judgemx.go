@@ -51,7 +51,8 @@ func (j *judgement) judgeMX() {
 		j.find(MXSet, j.ev.Domain, evidence("mx", mxList(ev.Hosts)), "mail goes to %s", mxList(ev.Hosts))
 	}
 	if ev.More > 0 {
-		j.find(MXNotTried, j.ev.Domain, nil, "%d more MX hosts were not looked at", ev.More)
+		j.mxUnknown = fmt.Sprintf("%d more MX hosts were not looked at", ev.More)
+		j.find(MXNotTried, j.ev.Domain, nil, "%s", j.mxUnknown)
 	}
 	if ev.Closed != "" {
 		j.mxUnknown = ev.Closed
@@ -104,6 +105,10 @@ func (j *judgement) judgeMXHost(h *MXHost) (usable, alive bool) {
 	case isAddress(h.Name):
 		j.find(MXLiteral, h.Name, nil, "the MX record has the address %s in place of a host's name", h.Name)
 		return false, false
+	case h.Untried:
+		j.mxUnknown = fmt.Sprintf("only the first %d MX hosts were looked at", maxMX)
+		j.find(MXNotTried, h.Name, nil, "%s", j.mxUnknown)
+		return covered, true
 	case h.Err != nil:
 		j.mxUnknown = h.Err.Error()
 		j.find(MXHostLookup, h.Name, nil, "%v", h.Err)

@@ -43,6 +43,8 @@ type world struct {
 	routes map[string]string // host:port → where it is on loopback
 	down   map[string]error  // host:port → why it takes no connection
 	agents []string          // User-Agents seen
+	mails  int               // connections to mail hosts
+	later  time.Duration     // how much later it is than it is
 }
 
 const (
@@ -80,6 +82,7 @@ func newWorld(t *testing.T) *world {
 	}
 	w.cfg = Config{Resolver: res, Roots: w.root.Pool(), Dial: w.dial, Name: "probe.example.net",
 		Route: func(netip.Addr) error { return nil }, SMTPControl: []string{"control.example.net"},
+		Now:      w.now,
 		Remember: func(context.Context, string) (*state.Served, error) { return w.served, nil }}
 
 	w.zone("example.test")
@@ -115,6 +118,9 @@ func (w *world) dial(ctx context.Context, network, address string) (net.Conn, er
 	w.mu.Lock()
 	to, known := w.routes[address]
 	down := w.down[address]
+	if strings.HasSuffix(address, ":25") {
+		w.mails++
+	}
 	w.mu.Unlock()
 	if down == errHole {
 		<-ctx.Done()
@@ -127,6 +133,25 @@ func (w *world) dial(ctx context.Context, network, address string) (net.Conn, er
 		return nil, &net.OpError{Op: "dial", Net: network, Err: down}
 	}
 	return new(net.Dialer).DialContext(ctx, "tcp", to)
+}
+
+func (w *world) visits() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.mails
+}
+
+func (w *world) now() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return time.Now().Add(w.later)
+}
+
+// pass has time pass.
+func (w *world) pass(d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.later += d
 }
 
 // breaks makes host:port take no connection, for the reason err.

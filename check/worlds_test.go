@@ -76,3 +76,19 @@ func texts(r state.Report, code string) string {
 	}
 	return strings.Join(all, "\n")
 }
+
+// The policy is fetched as stshost and as other senders, none of them twice.
+func TestAgents(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.examine()
+	want := append(otherAgents(), UserAgent, UserAgent) // by HTTP/2 and by HTTP/1.1
+	for _, agent := range want {
+		if n := len(slices.DeleteFunc(slices.Clone(w.agents), func(a string) bool { return a != agent })); n == 0 {
+			t.Errorf("nobody came as %q", agent)
+		}
+	}
+	if len(w.agents) != 2*len(want) { // at each of two addresses
+		t.Errorf("%d fetches, want %d: %q", len(w.agents), 2*len(want), w.agents)
+	}
+}
