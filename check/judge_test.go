@@ -23,7 +23,7 @@ import (
 
 // exhibits makes evidence without a network.
 type exhibits struct {
-	t    *testing.T
+	t    testing.TB
 	root *lab.Root
 	now  time.Time
 }

@@ -63,7 +63,7 @@ func mxRules() []Rule {
 		{MXPatternBroad, warn, risk, matching, "a pattern is very broad", "The wildcard stands directly below a public suffix: anybody can register a name that it matches.",
 			"write the names of the MX hosts"},
 		{MXOK, pass, none, validation, "authenticated TLS works", "At this address STARTTLS gives TLS 1.2 or later, with a certificate that is trusted and for the host's name.", ""},
-		{MXNotTried, skipped, none, validation, "an address was not tried", "The host or address could not be tried: this machine has no IPv6, say, or the time was over. Of many, 16 hosts are looked at, and of each four addresses of each family.", ""},
+		{MXNotTried, skipped, none, validation, "an address was not tried", "The host or address could not be tried: this machine has no IPv6, say, or the time was over. Of many MX hosts 16 are looked at, and of each four addresses of each family; the names of 200 are held against the policy.", ""},
 		{MXPortClosed, unknown, none, validation, "port 25 is closed on our side", "No mail host can be reached from here, others' neither: the network of this machine lets no connection to port 25 out, as is common in clouds. It says nothing about the domain.",
 			"run the check on a machine that may connect to port 25, or have the provider open it"},
 		{MXConnect, fail, partial, "RFC 5321 §5.1", "no connection", "The address takes no connection on port 25: senders go on to the next address or host, with or without a policy.",
