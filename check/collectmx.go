@@ -36,7 +36,9 @@ type smtpLooker func(ctx context.Context, host string, a address) SMTPLook
 
 // reused is a smtpLooker that takes over what was seen a short while ago.
 func (p *Prober) reused(ctx context.Context, host string, a address) SMTPLook {
-	return p.looks.get(ctx, p.cfg.Now, host+" "+a.addr.String(), func() SMTPLook { return p.lookSMTP(ctx, host, a) })
+	l := p.looks.get(ctx, p.cfg.Now, host+" "+a.addr.String(), func(ctx context.Context) SMTPLook { return p.lookSMTP(ctx, host, a) })
+	l.Family, l.Address = a.family, p.smtpAddress(a)
+	return l
 }
 
 // collectMX looks at every MX host of a domain, at each of its addresses.
@@ -99,7 +101,7 @@ func (p *Prober) collectMXHost(ctx context.Context, set resolver.Answer, h *MXHo
 		if a.err != nil || a.skipped != "" {
 			*l = SMTPLook{Family: a.family, Skipped: a.skipped, Stage: SMTPConnect, Err: a.err}
 			if a.err == nil {
-				l.Address = net.JoinHostPort(a.addr.String(), strconv.Itoa(p.cfg.SMTPPort))
+				l.Address = p.smtpAddress(a)
 			}
 			continue
 		}
@@ -110,7 +112,8 @@ func (p *Prober) collectMXHost(ctx context.Context, set resolver.Answer, h *MXHo
 	}
 	tlsa.Wait()
 	h.TLSA.Judged = set.Judged && w.judged && h.TLSA.Answer.Judged
-	h.TLSA.Secure = set.Authenticated && w.secure && h.TLSA.Answer.Authenticated
+	h.TLSA.Secure = w.secure && h.TLSA.Answer.Authenticated
+	h.TLSA.MXSecure = set.Authenticated
 }
 
 // lookTLSA looks up the TLSA records of an MX host: of the name that its CNAMEs
@@ -134,6 +137,11 @@ func tlsaName(host string) string { return "_25._tcp." + host }
 func isAddress(name string) bool {
 	_, err := netip.ParseAddr(strings.Trim(name, "[]"))
 	return err == nil
+}
+
+// smtpAddress is where SMTP is spoken at an address.
+func (p *Prober) smtpAddress(a address) string {
+	return net.JoinHostPort(a.addr.String(), strconv.Itoa(p.cfg.SMTPPort))
 }
 
 // noneConnected reports whether addresses were tried and none took a connection.
@@ -183,7 +191,7 @@ func (p *Prober) closedHere(ctx context.Context, hosts []MXHost) string {
 func (p *Prober) takesConnections(ctx context.Context, a address) bool {
 	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
 	defer cancel()
-	conn, err := p.cfg.Dial(ctx, "tcp", net.JoinHostPort(a.addr.String(), strconv.Itoa(p.cfg.SMTPPort)))
+	conn, err := p.cfg.Dial(ctx, "tcp", p.smtpAddress(a))
 	if err != nil {
 		return false
 	}

@@ -126,9 +126,9 @@ type MXHost struct {
 type TLSAEvidence struct {
 	Answer resolver.Answer
 	Err    error
-	// Secure: MX records, address records and TLSA records are all validated
-	// by a resolver that is believed (RFC 7672 §2.2).
-	Secure bool
+	// Secure: the address records and the TLSA records are validated by a
+	// resolver that is believed (RFC 7672 §2.2); MXSecure: the MX records are.
+	Secure, MXSecure bool
 	// Judged: the resolver is one that is believed about DNSSEC at all.
 	Judged bool
 }

@@ -14,16 +14,15 @@ import (
 	"github.com/stshost/stshost/tlsrpt"
 )
 
-// collectTimeout bounds the looking of one examination. What has not been seen
-// by then is told as not seen.
+// collectTimeout bounds the looking of an examination whose ctx has no end of its
+// own. What has not been seen by then is told as not seen.
 const collectTimeout = 28 * time.Second
 
-// looking bounds the looking by collectTimeout, and so that time is left to
-// judge before ctx ends.
+// looking bounds the looking, so that time is left to judge before ctx ends.
 func looking(ctx context.Context) (context.Context, context.CancelFunc) {
 	limit := collectTimeout
 	if end, ok := ctx.Deadline(); ok {
-		limit = min(limit, time.Until(end)*14/15)
+		limit = time.Until(end) * 14 / 15
 	}
 	return context.WithTimeout(ctx, limit)
 }

@@ -150,6 +150,10 @@ func TestEvaluate(t *testing.T) {
 			l.Stage, l.Err = SMTPTLS, errors.New("closed the connection")
 		}, state.VerdictLoseMail, []string{MXTLS}, nil},
 		{"intermediate expired", func(ev *Evidence) { ev.Host.Addresses[0].TLS.NotAfter = x.now.Add(-time.Hour) }, state.VerdictIgnore, []string{HostCertExpired}, nil},
+		{"DANE of another key, MX records not signed", func(ev *Evidence) {
+			h := &ev.MX.Hosts[0]
+			h.TLSA.Answer, h.TLSA.Secure = x.answer(tlsaName(h.Name), dns.TypeTLSA, "3 1 1 "+strings.Repeat("ab", 32)), true
+		}, state.VerdictEnforce, []string{DANEMismatch, DANEUnsigned}, nil},
 		{"certificate of tomorrow", func(ev *Evidence) { ev.MX.Hosts[0].Addresses[0].TLS.NotBefore = x.now.Add(time.Hour) }, state.VerdictLoseMail, []string{MXCertExpired}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -69,21 +69,29 @@ func (j *judgement) judgeDANE(h *MXHost) {
 		j.find(DANESkipped, name, shown, "there are %s, and %s is not on this machine, or does not validate", counted(len(records), "TLSA record"), h.TLSA.Answer.Server)
 		return
 	case !h.TLSA.Secure:
-		j.find(DANEUnsigned, name, shown, "the TLSA records, the addresses or the MX records are not validated by DNSSEC")
+		j.find(DANEUnsigned, name, shown, "the TLSA records, or the addresses of the host, are not validated by DNSSEC")
 		return
+	case !h.TLSA.MXSecure:
+		j.find(DANEUnsigned, name, shown, "the MX records are not validated by DNSSEC; some senders go by the TLSA records all the same")
+	default:
+		j.find(DANEPrecedence, name, shown, "senders that honour DANE go by the TLSA records; the policy counts for the others")
 	}
-	j.find(DANEPrecedence, name, shown, "senders that honour DANE go by the TLSA records; the policy counts for the others")
+	mismatch := func(subject, why string) {
+		if f := j.find(DANEMismatch, subject, shown, "%s", why); !h.TLSA.MXSecure {
+			f.Harm = partial // RFC 7672 §2.2.1 leaves it to the sender; Postfix insists by default
+		}
+	}
 	for i := range h.Addresses {
 		l := &h.Addresses[i]
 		subject := at(h.Name, l.Address)
 		switch v := judgeDANE(records, l.TLS, h.Name, j.ev.Time, j.ev.Domain); {
 		case l.Skipped != "" || l.Stage != SMTPSTARTTLS && l.TLS == nil: // not known
 		case l.TLS == nil || l.TLS.Err != nil:
-			j.find(DANEMismatch, subject, shown, "there is no TLS, and with TLSA records senders that honour DANE insist on it")
+			mismatch(subject, "there is no TLS, and with TLSA records senders that honour DANE insist on it")
 		case v.Usable == 0:
 			j.find(DANEUnusable, subject, shown, "%s", v.Why)
 		case !v.Matched:
-			j.find(DANEMismatch, subject, shown, "%s", v.Why)
+			mismatch(subject, v.Why)
 		default:
 			j.find(DANEOK, subject, shown, "%s", v.Why)
 		}

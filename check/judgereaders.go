@@ -16,7 +16,7 @@ func (j *judgement) judgeReaders(policy string) {
 	for _, d := range senders.Deviations(j.ev.Record.Answer.TXT(), j.body) {
 		differ = true
 		code, subject := ReadersPolicy, policy
-		if d.Subject == "record" {
+		if d.Subject == senders.SubjectRecord {
 			code, subject = ReadersRecord, record
 		}
 		if !d.Harmful {
@@ -26,8 +26,11 @@ func (j *judgement) judgeReaders(policy string) {
 		if d.Line > 0 {
 			where = fmt.Sprintf("line %d: ", d.Line)
 		}
-		j.find(code, subject, evidence("readers", strings.Join(d.Readers, ", "), "source", d.Source, "line", lineText(d.Line)),
+		f := j.find(code, subject, evidence("readers", strings.Join(d.Readers, ", "), "source", d.Source, "line", lineText(d.Line)),
 			"%s%s %s", where, d.Behaviour, d.Effect)
+		if d.Subject == senders.SubjectRecord {
+			f.Section = "RFC 8461 §3.1"
+		}
 	}
 	if !differ {
 		j.find(ReadersAgree, policy, nil, "strict and lenient readers read record and policy as RFC 8461 has it")

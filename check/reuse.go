@@ -41,19 +41,23 @@ func newSMTPLooks() *smtpLooks {
 }
 
 // get returns the latest look at an address, or a new one. Of those who want the
-// same at the same time one looks.
-func (s *smtpLooks) get(ctx context.Context, now func() time.Time, key string, look func() SMTPLook) SMTPLook {
+// same at the same time one look serves all; that the first of them goes away
+// does not end it.
+func (s *smtpLooks) get(ctx context.Context, now func() time.Time, key string, look func(context.Context) SMTPLook) SMTPLook {
 	if known, ok := s.looks.Get(key); ok && now().Sub(known.time).Abs() < known.look.goodFor(now()) {
 		return known.look
 	}
-	fresh, _, _ := s.flight.Do(key, func() (any, error) {
-		l := look()
-		if ctx.Err() == nil { // else it tells of ctx, not of the host
-			s.looks.Add(key, timedLook{l, now()})
-		}
+	fresh := s.flight.DoChan(key, func() (any, error) {
+		l := look(context.WithoutCancel(ctx)) // has a time of its own
+		s.looks.Add(key, timedLook{l, now()})
 		return l, nil
 	})
-	return fresh.(SMTPLook)
+	select {
+	case r := <-fresh:
+		return r.Val.(SMTPLook)
+	case <-ctx.Done():
+		return SMTPLook{Stage: SMTPConnect, Err: ctx.Err()}
+	}
 }
 
 // goodFor is how long the look may be taken over.

@@ -50,7 +50,10 @@ func (j *judgement) delivery() (state.Verdict, string) {
 	if len(j.ev.MX.Hosts) == 0 {
 		return state.VerdictEnforce, "there is no MX host to which mail could go" + rest
 	}
-	return state.VerdictEnforce, "every MX host is covered and has authenticated TLS" + rest
+	if j.has(MXNotTried) {
+		rest = ", as far as could be seen from here" + rest
+	}
+	return state.VerdictEnforce, "every MX host is covered, and none would be refused" + rest
 }
 
 // loses returns the code of a finding by which mail is lost; "" if there is none.

@@ -38,8 +38,13 @@ func (s *service) wireExaminers(cfg *config.Config) error {
 // own reports whether a connection from that address is one of theirs.
 func (e examiners) own(addr net.Addr) bool { return e.public.Own(addr) || e.anywhere.Own(addr) }
 
+// checkLimit bounds one examination by the API.
+const checkLimit = 30 * time.Second
+
 // Check examines any policy domain.
 func (s *service) Check(ctx context.Context, domain string, allowPrivate bool) (state.Report, error) {
+	ctx, cancel := context.WithTimeout(ctx, checkLimit)
+	defer cancel()
 	if allowPrivate {
 		return s.examiners.anywhere.Examine(ctx, domain)
 	}

@@ -60,7 +60,7 @@ type Harm string
 
 // The harms, from the worst.
 const (
-	HarmLoss    Harm = "lose-mail"    // senders refuse to deliver (in mode testing: they would in enforce)
+	HarmLoss    Harm = "lose-mail"    // senders refuse to deliver, or cannot
 	HarmIgnored Harm = "ignored"      // senders treat the domain as without a policy
 	HarmPartial Harm = "some-senders" // one of the two for some senders, or some of the time
 	HarmRisk    Harm = "risk"         // nothing yet
