@@ -40,8 +40,11 @@ type Config struct {
 	HTTPSPort, HTTPPort, SMTPPort int
 	// SMTPControl are hosts that surely take connections at SMTPPort: asked when
 	// no MX host does, to tell whether that port is closed on our side. Nil means
-	// hosts of large mail providers.
+	// hosts of large mail providers; an empty list none.
 	SMTPControl []string
+	// Reuse has Examine take over what was seen at an address of an MX host a short
+	// while ago, for another domain: for many domains, which share hosts.
+	Reuse bool
 	// Name is ours in EHLO; "" makes it the machine's own.
 	Name string
 	// PublicOnly refuses to connect to private, loopback, link-local and other
@@ -67,9 +70,11 @@ type Config struct {
 
 // Prober looks at policy domains from outside. It is safe for concurrent use.
 type Prober struct {
-	cfg   Config
-	conns *connections
-	looks *smtpLooks
+	cfg     Config
+	conns   *connections
+	looks   *smtpLooks
+	control *control
+	guests  *guests
 }
 
 // New returns a Prober; ports left 0 become the standard ones.
@@ -100,7 +105,7 @@ func New(cfg Config) *Prober {
 	}
 	conns := &connections{ours: make(map[netip.AddrPort]struct{})}
 	cfg.Dial = conns.dialer(cfg.Dial)
-	return &Prober{cfg: cfg, conns: conns, looks: newSMTPLooks()}
+	return &Prober{cfg: cfg, conns: conns, looks: newSMTPLooks(), control: new(control), guests: new(guests)}
 }
 
 // Record returns the TXT records at _mta-sts.<domain> as the resolver answers,
@@ -129,6 +134,7 @@ type address struct {
 	family  string
 	addr    netip.Addr
 	skipped string
+	noRoute bool  // skipped, because this machine has no way there
 	err     error // the family's look-up failed
 }
 
@@ -180,7 +186,7 @@ func (p *Prober) lookUp(ctx context.Context, host string) ways {
 		for _, a := range addrs {
 			way := address{family: f.name, addr: a}
 			if err := p.untried(a); err != nil {
-				way.skipped = err.Error()
+				way.skipped, way.noRoute = err.Error(), !errors.Is(err, errNotPublic)
 			}
 			w.all = append(w.all, way)
 		}

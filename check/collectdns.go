@@ -32,14 +32,22 @@ func (p *Prober) collectRecord(ctx context.Context, domain string) (ev RecordEvi
 		if ev.Bogus = err == nil && errors.Is(ev.Err, resolver.ErrServerFailure); ev.Bogus {
 			ev.Answer = unchecked
 		}
-		ev.Circle = err != nil && res.Circle(ctx, name)
 	}
-	if ev.Err == nil && len(ev.Answer.Records) > 0 {
+	ev.Circle = ev.Err != nil && !ev.Bogus && res.Circle(ctx, name)
+	if ev.Err == nil && len(ev.Answer.Records)+len(ev.Answer.Aliases) > 0 {
 		beside, err := res.Look(ctx, resolver.Neighbour(name), dns.TypeTXT)
-		ev.Wildcard = err == nil && sameTexts(beside.TXT(), ev.Answer.TXT()) && len(beside.Aliases) == len(ev.Answer.Aliases)
+		ev.Wildcard = err == nil && sameTexts(beside.TXT(), ev.Answer.TXT()) && lastTarget(beside) == lastTarget(ev.Answer)
 	}
 	ev.Servers, ev.ServersErr = p.everyServer(ctx, name)
 	return ev
+}
+
+// lastTarget is where the CNAMEs of an answer lead; "" if there is none.
+func lastTarget(a resolver.Answer) string {
+	if len(a.Aliases) == 0 {
+		return ""
+	}
+	return strings.ToLower(a.Aliases[len(a.Aliases)-1].To)
 }
 
 func sameTexts(a, b []string) bool {
@@ -52,7 +60,7 @@ func sameTexts(a, b []string) bool {
 // everyServer asks every authoritative server where the record of name stands,
 // CNAMEs followed as far as all servers agree on them.
 func (p *Prober) everyServer(ctx context.Context, name string) ([]state.ServerTXT, error) {
-	for range maxAliases {
+	for range resolver.MaxAliases + 1 {
 		zone, err := p.cfg.Resolver.FindZone(ctx, name)
 		if err != nil {
 			return nil, err
@@ -70,11 +78,8 @@ func (p *Prober) everyServer(ctx context.Context, name string) ([]state.ServerTX
 		}
 		name = strings.TrimSuffix(next, ".")
 	}
-	return nil, fmt.Errorf("%d CNAMEs or more follow one another", maxAliases)
+	return nil, fmt.Errorf("more than %d CNAMEs follow one another", resolver.MaxAliases)
 }
-
-// maxAliases bounds a chain of CNAMEs, as resolvers do.
-const maxAliases = 8
 
 // seen drops the addresses that cannot be reached from here, such as those of
 // IPv6 where there is none: nothing is known to be wrong with them.
@@ -97,28 +102,31 @@ func subdomainLabels() []string {
 // collectSubdomains looks which common sub-domains have MX records: they inherit
 // no policy (RFC 8461 §3.4).
 func (p *Prober) collectSubdomains(ctx context.Context, domain string) (ev SubdomainEvidence) {
-	hasMX := func(name string) bool {
+	hasMX := func(name string) (bool, error) {
 		answer, err := p.cfg.Resolver.Look(ctx, name, dns.TypeMX)
-		return err == nil && len(answer.MX()) > 0 && answer.MX()[0].Host != "."
+		return err == nil && len(answer.MX()) > 0 && answer.MX()[0].Host != ".", err
 	}
-	if ev.Wildcard = hasMX(resolver.Neighbour("_." + domain)); ev.Wildcard {
+	if ev.Wildcard, ev.Err = hasMX(resolver.Neighbour("_." + domain)); ev.Wildcard || ev.Err != nil {
 		return ev
 	}
 	labels := subdomainLabels()
-	mail, covered := make([]bool, len(labels)), make([]bool, len(labels))
+	mail, covered, errs := make([]bool, len(labels)), make([]bool, len(labels)), make([]error, len(labels))
 	var wg sync.WaitGroup
 	for i, label := range labels {
 		wg.Go(func() {
 			name := label + "." + domain
-			if mail[i] = hasMX(name); mail[i] {
-				txts, err := p.Record(ctx, name)
-				covered[i] = err != nil || len(mtasts.Records(txts)) > 0
+			if mail[i], errs[i] = hasMX(name); mail[i] {
+				var txts []string
+				txts, errs[i] = p.Record(ctx, name)
+				covered[i] = len(mtasts.Records(txts)) > 0
 			}
 		})
 	}
 	wg.Wait()
 	for i, label := range labels {
 		switch name := label + "." + domain; {
+		case errs[i] != nil:
+			ev.Err = errs[i]
 		case covered[i]:
 			ev.Covered = append(ev.Covered, name)
 		case mail[i]:

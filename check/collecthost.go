@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"sync"
 
+	"github.com/stshost/stshost/internal/resolver"
 	"github.com/stshost/stshost/mtasts"
 )
 
@@ -24,10 +25,14 @@ func (p *Prober) collectHost(ctx context.Context, domain string) HostEvidence {
 		ev.CAA, ev.CAAErr = p.cfg.Resolver.CAA(ctx, host)
 		ev.CAADone = true
 	})
+	wg.Go(func() {
+		beside := p.lookUp(ctx, resolver.Neighbour(host))
+		ev.Wildcard = len(beside.all) > 0 && beside.err() == nil
+	})
 	families := make(map[string]bool)
 	for i, a := range w.all {
 		l := &ev.Addresses[i]
-		*l = HTTPSLook{Family: a.family, Skipped: a.skipped, Err: a.err}
+		*l = HTTPSLook{Family: a.family, Skipped: a.skipped, NoRoute: a.noRoute, Err: a.err}
 		if a.err != nil {
 			continue
 		}

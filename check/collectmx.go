@@ -2,16 +2,12 @@ package check
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
-	"time"
 
 	"github.com/miekg/dns"
 	"golang.org/x/sync/errgroup"
@@ -25,10 +21,9 @@ const (
 	maxMX      = 16
 	maxMXNames = 200
 	// maxSessions bounds the SMTP sessions of one examination that are open at
-	// once; each goes to another address.
+	// once, and maxGuests those that a Prober has with one address.
 	maxSessions = 64
-	// controlTimeout bounds a look at a host that surely takes connections.
-	controlTimeout = 5 * time.Second
+	maxGuests   = 2
 )
 
 // smtpLooker looks at one address of an MX host.
@@ -62,7 +57,7 @@ func (p *Prober) collectMX(ctx context.Context, domain string, look smtpLooker) 
 		}
 		return strings.Compare(a.Host, b.Host)
 	})
-	mxs = slices.CompactFunc(mxs, func(a, b resolver.MX) bool { return strings.EqualFold(a.Host, b.Host) })
+	mxs = eachOnce(mxs)
 	if len(mxs) > maxMXNames {
 		ev.More = len(mxs) - maxMXNames
 		mxs = mxs[:maxMXNames]
@@ -80,10 +75,27 @@ func (p *Prober) collectMX(ctx context.Context, domain string, look smtpLooker) 
 	}
 	lookUps.Wait()
 	sessions.Wait()
-	if ctx.Err() == nil && noneConnected(ev.Hosts) {
-		ev.Closed = p.closedHere(ctx, ev.Hosts)
+	ev.Closed = make(map[string]string)
+	for _, f := range families {
+		looks := looksOf(ev.Hosts, f.name)
+		if ctx.Err() == nil && noneConnected(looks) {
+			if why := p.closedHere(ctx, f.name, looks); why != "" {
+				ev.Closed[f.name] = why
+			}
+		}
 	}
 	return ev
+}
+
+// eachOnce drops the MX records of hosts that stand there before.
+func eachOnce(mxs []resolver.MX) []resolver.MX {
+	seen := make(map[string]bool)
+	return slices.DeleteFunc(mxs, func(mx resolver.MX) bool {
+		host := strings.ToLower(mx.Host)
+		again := seen[host]
+		seen[host] = true
+		return again
+	})
 }
 
 // collectMXHost looks up an MX host and has each of its addresses looked at.
@@ -106,6 +118,7 @@ func (p *Prober) collectMXHost(ctx context.Context, set resolver.Answer, h *MXHo
 			continue
 		}
 		sessions.Go(func() error {
+			defer p.guests.enter(ctx, a.addr)()
 			*l = look(ctx, h.Name, a)
 			return nil
 		})
@@ -144,75 +157,63 @@ func (p *Prober) smtpAddress(a address) string {
 	return net.JoinHostPort(a.addr.String(), strconv.Itoa(p.cfg.SMTPPort))
 }
 
-// noneConnected reports whether addresses were tried and none took a connection.
-func noneConnected(hosts []MXHost) bool {
-	tried := false
+// looksOf are the looks at addresses of one family that were tried.
+func looksOf(hosts []MXHost, family string) []SMTPLook {
+	var looks []SMTPLook
 	for _, h := range hosts {
 		for _, l := range h.Addresses {
-			if l.Skipped != "" || l.Address == "" {
-				continue
-			}
-			if l.Stage != SMTPConnect {
-				return false
-			}
-			tried = true
-		}
-	}
-	return tried
-}
-
-// closedHere says why the way out to port 25 seems closed on our side, as it is
-// in many clouds; "" if it is not. Hosts tell that surely take connections.
-func (p *Prober) closedHere(ctx context.Context, hosts []MXHost) string {
-	ctx, cancel := context.WithTimeout(ctx, 2*controlTimeout)
-	defer cancel()
-	known := false
-	for _, host := range p.cfg.SMTPControl {
-		for _, a := range p.lookUp(ctx, host).all {
-			if a.err != nil || a.skipped != "" {
-				continue
-			}
-			known = true
-			if p.takesConnections(ctx, a) {
-				return ""
-			}
-			break // the next host tells more than this one's next address
-		}
-	}
-	if known {
-		return fmt.Sprintf("no host takes a connection to port %d from here, not even %s", p.cfg.SMTPPort, strings.Join(p.cfg.SMTPControl, " and "))
-	}
-	if allRefused(hosts) {
-		return "" // somebody answers; and nobody else is known to ask
-	}
-	return fmt.Sprintf("no MX host takes a connection to port %d from here, and no other host could be asked for comparison", p.cfg.SMTPPort)
-}
-
-func (p *Prober) takesConnections(ctx context.Context, a address) bool {
-	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
-	defer cancel()
-	conn, err := p.cfg.Dial(ctx, "tcp", p.smtpAddress(a))
-	if err != nil {
-		return false
-	}
-	conn.Close()
-	return true
-}
-
-// allRefused reports whether every attempt was refused, as a host does where
-// nothing listens, and none fell into a hole.
-func allRefused(hosts []MXHost) bool {
-	for _, h := range hosts {
-		for _, l := range h.Addresses {
-			if l.Skipped == "" && l.Address != "" && !errors.Is(l.Err, syscall.ECONNREFUSED) {
-				return false
+			if l.Family == family && l.Skipped == "" && l.Address != "" {
+				looks = append(looks, l)
 			}
 		}
 	}
-	return true
+	return looks
 }
 
-// smtpControls are hosts that take mail for millions.
-func smtpControls() []string {
-	return []string{"gmail-smtp-in.l.google.com", "outlook-com.olc.protection.outlook.com"}
+// noneConnected reports whether there are looks, and none came to a connection.
+func noneConnected(looks []SMTPLook) bool {
+	return len(looks) > 0 && !slices.ContainsFunc(looks, func(l SMTPLook) bool { return l.Stage != SMTPConnect })
+}
+
+// guests are the SMTP sessions that are open, by address: a host that many names
+// lead to is not stormed. It is safe for concurrent use.
+type guests struct {
+	mu    sync.Mutex
+	rooms map[netip.Addr]*room
+}
+
+type room struct {
+	places chan struct{}
+	users  int
+}
+
+// enter waits for a place at an address; leave gives it back.
+func (g *guests) enter(ctx context.Context, addr netip.Addr) (leave func()) {
+	g.mu.Lock()
+	if g.rooms == nil {
+		g.rooms = make(map[netip.Addr]*room)
+	}
+	r := g.rooms[addr]
+	if r == nil {
+		r = &room{places: make(chan struct{}, maxGuests)}
+		g.rooms[addr] = r
+	}
+	r.users++
+	g.mu.Unlock()
+	entered := false
+	select {
+	case r.places <- struct{}{}:
+		entered = true
+	case <-ctx.Done(): // the look ends at once, and says so
+	}
+	return func() {
+		if entered {
+			<-r.places
+		}
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if r.users--; r.users == 0 {
+			delete(g.rooms, addr)
+		}
+	}
 }

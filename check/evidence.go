@@ -45,6 +45,7 @@ type HostEvidence struct {
 	Name      string
 	Aliases   []resolver.Alias // the CNAMEs that lead from it, in order
 	LookupErr error            // neither family could be looked up
+	Wildcard  bool             // a name beside it that nobody has made has an address, too
 	Addresses []HTTPSLook      // none: it has no address
 	More      int              // addresses that were not looked at
 	Plain     []PlainLook
@@ -57,6 +58,7 @@ type HostEvidence struct {
 type HTTPSLook struct {
 	Family, Address string
 	Skipped         string // why it was not tried; all else is empty then
+	NoRoute         bool   // Skipped, because this machine has no way to addresses of the family
 	Err             error  // the family's look-up, or the connection, failed
 	TLS             *TLSLook
 	Main            *HTTPFetch  // as stshost, over whatever protocol was negotiated
@@ -106,8 +108,8 @@ type MXEvidence struct {
 	Null     bool  // RFC 7505
 	Hosts    []MXHost
 	More     int // hosts beyond those in Hosts
-	// Closed says why port 25 seems closed on our side; "" if it is not.
-	Closed string
+	// Closed says why port 25 seems closed on our side, by family of addresses.
+	Closed map[string]string
 }
 
 // MXHost is one MX host.
@@ -161,6 +163,7 @@ type SMTPLook struct {
 
 // SubdomainEvidence is which common sub-domains take mail of their own.
 type SubdomainEvidence struct {
+	Err      error    // one could not be looked up
 	Wildcard bool     // any sub-domain has MX records
 	Bare     []string // have MX records and no MTA-STS record
 	Covered  []string // have both

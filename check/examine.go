@@ -53,7 +53,11 @@ func (p *Prober) Collect(ctx context.Context, domain string) Evidence {
 	var wg sync.WaitGroup
 	wg.Go(func() { ev.Record = p.collectRecord(ctx, domain) })
 	wg.Go(func() { ev.Host = p.collectHost(ctx, domain) })
-	wg.Go(func() { ev.MX = p.collectMX(ctx, domain, p.lookSMTP) })
+	look := p.lookSMTP
+	if p.cfg.Reuse {
+		look = p.reused
+	}
+	wg.Go(func() { ev.MX = p.collectMX(ctx, domain, look) })
 	wg.Go(func() { ev.TLSRPT, ev.TLSRPTErr = p.cfg.Resolver.Look(ctx, tlsrpt.RecordName(domain), dns.TypeTXT) })
 	wg.Go(func() { ev.Subdomains = p.collectSubdomains(ctx, domain) })
 	if p.cfg.Remember != nil {

@@ -57,10 +57,13 @@ func (p *Prober) lookHTTPS(ctx context.Context, domain string, l *HTTPSLook, oth
 		return
 	}
 	l.Main = p.get(ctx, mtasts.PolicyURL(domain), UserAgent, d.conn)
-	if !others || l.Main.Err != nil {
+	if !others {
 		return
 	}
 	for _, agent := range slices.Insert(otherAgents(), 0, UserAgent) {
+		if ctx.Err() != nil {
+			return
+		}
 		d := p.connect(ctx, host, l.Address, "http/1.1")
 		fetch := &HTTPFetch{Agent: agent, Proto: "HTTP/1.1"}
 		switch {
@@ -82,17 +85,19 @@ func (p *Prober) get(ctx context.Context, target, agent string, conn net.Conn) *
 	if c, ok := conn.(*tls.Conn); ok && c.ConnectionState().NegotiatedProtocol == "h2" {
 		fetch.Proto = "HTTP/2.0"
 	}
+	held := make(chan net.Conn, 1) // the transport dials in a goroutine of its own
+	held <- conn
 	dial := func(context.Context, string, string) (net.Conn, error) {
-		if conn == nil {
+		select {
+		case c := <-held:
+			return c, nil
+		default: // a second one would have another certificate, perhaps
 			return nil, errors.New("closed the connection without an answer")
 		}
-		c := conn
-		conn = nil // a second one would have another certificate, perhaps
-		return c, nil
 	}
 	defer func() {
-		if conn != nil {
-			conn.Close()
+		if c, err := dial(ctx, "", ""); err == nil {
+			c.Close()
 		}
 	}()
 	transport := &http.Transport{

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/stshost/stshost/internal/state"
 	"github.com/stshost/stshost/mtasts"
@@ -24,6 +25,7 @@ func Evaluate(ev Evidence) state.Report {
 	j.judgeHost()
 	j.judgePolicy()
 	j.judgeMX()
+	j.judgeReaderLoss()
 	j.judgeTLSRPT()
 	j.judgeLife()
 	r := state.Report{Domain: ev.Domain, Time: ev.Time.UTC(), Findings: j.sorted()}
@@ -67,16 +69,19 @@ type judgement struct {
 	rules []Rule
 	index map[string]int
 	found []state.Finding
+	count map[string]int // findings by code
 
 	announced recordState
 	record    *mtasts.Record // the one that senders find
 
-	body    []byte // of the policy, as senders get it or would get it
-	fetched bool   // senders get it, at one address at least
-	untried string // why it is not known whether they do
-	policy  *mtasts.Policy
+	body        []byte   // of the policy, as senders get it or would get it
+	fetched     bool     // senders get it, at one address at least
+	otherBodies [][]byte // that other addresses serve
+	untried     string   // why it is not known whether they do
+	policy      *mtasts.Policy
 
 	refused   []string // what senders refuse in mode enforce: MX hosts, or their addresses
+	noTLS     []string // those of refused that are so by their TLS
 	lostAll   bool     // there is no other way in
 	mxUnknown string   // why it is not known of some MX host whether they do
 }
@@ -92,7 +97,7 @@ const (
 )
 
 func newJudgement(ev Evidence) *judgement {
-	return &judgement{ev: ev, rules: Rules(), index: ruleIndex()}
+	return &judgement{ev: ev, rules: Rules(), index: ruleIndex(), count: make(map[string]int)}
 }
 
 // evidence is what a finding rests on: keys and values in turn. Values that are
@@ -114,12 +119,44 @@ func evidence(pairs ...string) map[string]string {
 // them. The pointer is good until the next one is added.
 func (j *judgement) find(code, subject string, ev map[string]string, format string, args ...any) *state.Finding {
 	rule := j.rules[j.index[code]]
-	j.found = append(j.found, state.Finding{
+	for key, value := range ev {
+		ev[key] = clip(value)
+	}
+	f := state.Finding{
 		Code: code, Status: rule.Status, Harm: rule.Harm, Section: rule.Section,
 		Remedy:  strings.ReplaceAll(rule.Remedy, "<domain>", j.ev.Domain),
-		Subject: subject, Evidence: ev, Text: fmt.Sprintf(format, args...),
-	})
+		Subject: subject, Evidence: ev, Text: strings.Join(strings.Fields(clip(fmt.Sprintf(format, args...))), " "),
+	}
+	if j.count[code]++; j.count[code] > maxSame {
+		// Strangers decide how much there is to find.
+		f.Subject, f.Evidence, f.Text = j.ev.Domain, nil, fmt.Sprintf("%d more of the same", j.count[code]-maxSame)
+		for i := range j.found {
+			if j.found[i].Code == code && j.found[i].Subject == f.Subject && strings.HasSuffix(j.found[i].Text, "more of the same") {
+				j.found[i] = f
+				return &j.found[i]
+			}
+		}
+	}
+	j.found = append(j.found, f)
 	return &j.found[len(j.found)-1]
+}
+
+// maxSame is how many findings of one code are told one by one.
+const maxSame = 40
+
+// clip bounds what a stranger's text takes of a report, and takes out what a
+// terminal would act upon.
+func clip(text string) string {
+	const most = 1000
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "") + "…"
+	}
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || r == '\r' || !unicode.IsControl(r) && !unicode.Is(unicode.Bidi_Control, r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, text)
 }
 
 // has reports whether code was found.
@@ -190,9 +227,9 @@ func untrusted(look *TLSLook) string {
 	case len(look.Chain) == 1 && leaf.Issuer.String() == leaf.Subject.String() && leaf.CheckSignature(leaf.SignatureAlgorithm, leaf.RawTBSCertificate, leaf.Signature) == nil:
 		return "it is self-signed"
 	case len(look.Chain) == 1:
-		return fmt.Sprintf("its issuer %q is no root that is trusted, and no intermediate certificate was sent", leaf.Issuer.String())
+		return fmt.Sprintf("its issuer %q is no root that is trusted, and no intermediate certificate was sent", printable(leaf.Issuer.String()))
 	}
-	return look.Untrusted.Error()
+	return printable(look.Untrusted.Error())
 }
 
 // certNames tells whom a certificate is for.

@@ -95,67 +95,7 @@ func TestEvaluate(t *testing.T) {
 		t.Fatal(err)
 	}
 	x := exhibits{t, root, time.Now()}
-	alias := []resolver.Alias{{From: "_mta-sts.example.test", To: "sts.example.test", TTL: time.Minute}}
-	letsEncrypt := func(ev *Evidence) {
-		ev.Host.Addresses[0].TLS.Chain[0].Issuer = pkix.Name{Organization: []string{"Let's Encrypt"}, CommonName: "E7"}
-		ev.Host.CAA = caa.Set{Owner: "example.test", Records: []caa.Record{{Tag: "issue", Value: "ca.example"}}}
-	}
-	for _, c := range []struct {
-		name    string
-		change  func(ev *Evidence)
-		verdict state.Verdict
-		codes   []string // what is no pass
-		passes  []string // some that pass
-	}{
-		{"in order", func(*Evidence) {}, state.VerdictEnforce, nil, []string{RecordOK, RecordUnsigned, RecordServersAgree, RecordIDCurrent, HostOK, HostCAANone, PolicyOK, MXSet, MXCovered, MXOK, TLSRPTOK, DANENone, LifeSubdomainsOK, ReadersAgree}},
-		{"signed", func(ev *Evidence) { ev.Record.Answer.Authenticated = true }, state.VerdictEnforce, nil, []string{RecordSigned}},
-		{"resolver elsewhere", func(ev *Evidence) { ev.Record.Answer.Judged = false }, state.VerdictEnforce, []string{RecordDNSSECSkipped}, nil},
-		{"alias within the organisation", func(ev *Evidence) { ev.Record.Answer.Aliases = alias }, state.VerdictEnforce, nil, []string{RecordAlias}},
-		{"split strings", func(ev *Evidence) {
-			txt := ev.Record.Answer.Records[0].(*dns.TXT)
-			txt.Txt = []string{txt.Txt[0][:7], txt.Txt[0][7:]}
-		}, state.VerdictEnforce, nil, []string{RecordSplit, RecordOK}},
-		{"slow", func(ev *Evidence) { ev.Host.Addresses[0].Main.Took = 11 * time.Second }, state.VerdictEnforce, []string{HostSlow}, []string{HostOK}},
-		{"more addresses", func(ev *Evidence) { ev.Host.More = 3 }, state.VerdictEnforce, []string{HostNotTried}, nil},
-		{"more MX hosts", func(ev *Evidence) { ev.MX.More = 3 }, state.VerdictUnknown, []string{MXNotTried}, nil},
-		{"an MX host that was not looked at", func(ev *Evidence) {
-			ev.MX.Hosts = append(ev.MX.Hosts, MXHost{Name: "mx3.example.test", Untried: true})
-		}, state.VerdictLoseMail, []string{MXNotTried, MXUncovered}, nil},
-		{"CAA forbids the CA", letsEncrypt, state.VerdictEnforce, []string{HostCAAForbids}, nil},
-		{"CAA permits the CA", func(ev *Evidence) {
-			letsEncrypt(ev)
-			ev.Host.CAA.Records[0].Value = "letsencrypt.org"
-		}, state.VerdictEnforce, nil, []string{HostCAA}},
-		{"no address tried", func(ev *Evidence) {
-			ev.Host.Addresses = []HTTPSLook{{Family: "IPv6", Address: "[2001:db8::1]:443", Skipped: "no route"}}
-		}, state.VerdictUnknown, []string{HostNotTried, PolicySkipped}, nil},
-		{"servers not asked", func(ev *Evidence) { ev.Record.ServersErr = errors.New("no zone") }, state.VerdictEnforce, []string{RecordServersSkipped}, nil},
-		{"servers split", func(ev *Evidence) {
-			ev.Record.ServersErr = fmt.Errorf("here: %w", &resolver.SplitError{Name: "_mta-sts.example.test.", Second: resolver.AuthAnswer{Alias: "x."}})
-		}, state.VerdictEnforce, []string{RecordServersDiffer}, nil},
-		{"store not read", func(ev *Evidence) { ev.ServedErr = errors.New("permission denied") }, state.VerdictEnforce, []string{RecordStoreSkipped}, nil},
-		{"MX slow", func(ev *Evidence) {
-			ev.MX.Hosts[1].Addresses[0] = SMTPLook{Family: "IPv4", Address: "192.0.2.26:25", Stage: SMTPGreeting, Err: context.DeadlineExceeded}
-		}, state.VerdictUnknown, []string{MXSlow}, []string{MXOK}},
-		{"MX without SNI fails", func(ev *Evidence) { ev.MX.Hosts[0].Addresses[0].NoSNI = &TLSLook{Err: errors.New("alert")} },
-			state.VerdictEnforce, []string{MXCertNoSNI}, []string{MXOK}},
-		{"MX host out of time", func(ev *Evidence) {
-			ev.MX.Hosts[1].Addresses = []SMTPLook{{Family: "IPv4", Address: "192.0.2.26:25", Skipped: unseen}}
-		}, state.VerdictUnknown, []string{MXNotTried}, nil},
-		{"MX host known at one address only", func(ev *Evidence) {
-			ev.MX.Hosts[1].Addresses = append(ev.MX.Hosts[1].Addresses, SMTPLook{Family: "IPv6", Address: "[2001:db8::1]:25", Skipped: "no route"})
-		}, state.VerdictEnforce, []string{MXNotTried}, nil},
-		{"MX after TLS dumb", func(ev *Evidence) {
-			l := &ev.MX.Hosts[0].Addresses[0]
-			l.Stage, l.Err = SMTPTLS, errors.New("closed the connection")
-		}, state.VerdictLoseMail, []string{MXTLS}, nil},
-		{"intermediate expired", func(ev *Evidence) { ev.Host.Addresses[0].TLS.NotAfter = x.now.Add(-time.Hour) }, state.VerdictIgnore, []string{HostCertExpired}, nil},
-		{"DANE of another key, MX records not signed", func(ev *Evidence) {
-			h := &ev.MX.Hosts[0]
-			h.TLSA.Answer, h.TLSA.Secure = x.answer(tlsaName(h.Name), dns.TypeTLSA, "3 1 1 "+strings.Repeat("ab", 32)), true
-		}, state.VerdictEnforce, []string{DANEMismatch, DANEUnsigned}, nil},
-		{"certificate of tomorrow", func(ev *Evidence) { ev.MX.Hosts[0].Addresses[0].TLS.NotBefore = x.now.Add(time.Hour) }, state.VerdictLoseMail, []string{MXCertExpired}, nil},
-	} {
+	for _, c := range evaluations(x) {
 		t.Run(c.name, func(t *testing.T) {
 			ev := x.inOrder()
 			c.change(&ev)
@@ -218,5 +158,72 @@ func TestEvaluateOrder(t *testing.T) {
 	}
 	if again := Evaluate(ev); fmt.Sprint(again) != fmt.Sprint(r) {
 		t.Error("equal evidence gives another report")
+	}
+}
+
+// evaluation is evidence in order with one thing changed, and what is found.
+type evaluation struct {
+	name    string
+	change  func(ev *Evidence)
+	verdict state.Verdict
+	codes   []string // what is no pass
+	passes  []string // some that pass
+}
+
+func evaluations(x exhibits) []evaluation {
+	alias := []resolver.Alias{{From: "_mta-sts.example.test", To: "sts.example.test", TTL: time.Minute}}
+	letsEncrypt := func(ev *Evidence) {
+		ev.Host.Addresses[0].TLS.Chain[0].Issuer = pkix.Name{Organization: []string{"Let's Encrypt"}, CommonName: "E7"}
+		ev.Host.CAA = caa.Set{Owner: "example.test", Records: []caa.Record{{Tag: "issue", Value: "ca.example"}}}
+	}
+	return []evaluation{
+		{"in order", func(*Evidence) {}, state.VerdictEnforce, nil, []string{RecordOK, RecordUnsigned, RecordServersAgree, RecordIDCurrent, HostOK, HostCAANone, PolicyOK, MXSet, MXCovered, MXOK, TLSRPTOK, DANENone, LifeSubdomainsOK, ReadersAgree}},
+		{"signed", func(ev *Evidence) { ev.Record.Answer.Authenticated = true }, state.VerdictEnforce, nil, []string{RecordSigned}},
+		{"resolver elsewhere", func(ev *Evidence) { ev.Record.Answer.Judged = false }, state.VerdictEnforce, []string{RecordDNSSECSkipped}, nil},
+		{"alias within the organisation", func(ev *Evidence) { ev.Record.Answer.Aliases = alias }, state.VerdictEnforce, nil, []string{RecordAlias}},
+		{"split strings", func(ev *Evidence) {
+			txt := ev.Record.Answer.Records[0].(*dns.TXT)
+			txt.Txt = []string{txt.Txt[0][:7], txt.Txt[0][7:]}
+		}, state.VerdictEnforce, nil, []string{RecordSplit, RecordOK}},
+		{"slow", func(ev *Evidence) { ev.Host.Addresses[0].Main.Took = 11 * time.Second }, state.VerdictEnforce, []string{HostSlow}, []string{HostOK}},
+		{"more addresses", func(ev *Evidence) { ev.Host.More = 3 }, state.VerdictEnforce, []string{HostNotTried}, nil},
+		{"more MX hosts", func(ev *Evidence) { ev.MX.More = 3 }, state.VerdictUnknown, []string{MXNotTried}, nil},
+		{"an MX host that was not looked at", func(ev *Evidence) {
+			ev.MX.Hosts = append(ev.MX.Hosts, MXHost{Name: "mx3.example.test", Untried: true})
+		}, state.VerdictLoseMail, []string{MXNotTried, MXUncovered}, nil},
+		{"CAA forbids the CA", letsEncrypt, state.VerdictEnforce, []string{HostCAAForbids}, nil},
+		{"CAA permits the CA", func(ev *Evidence) {
+			letsEncrypt(ev)
+			ev.Host.CAA.Records[0].Value = "letsencrypt.org"
+		}, state.VerdictEnforce, nil, []string{HostCAA}},
+		{"no address tried", func(ev *Evidence) {
+			ev.Host.Addresses = []HTTPSLook{{Family: "IPv6", Address: "[2001:db8::1]:443", Skipped: "no route"}}
+		}, state.VerdictUnknown, []string{HostNotTried, PolicySkipped}, nil},
+		{"servers not asked", func(ev *Evidence) { ev.Record.ServersErr = errors.New("no zone") }, state.VerdictEnforce, []string{RecordServersSkipped}, nil},
+		{"servers split", func(ev *Evidence) {
+			ev.Record.ServersErr = fmt.Errorf("here: %w", &resolver.SplitError{Name: "_mta-sts.example.test.", Second: resolver.AuthAnswer{Alias: "x."}})
+		}, state.VerdictEnforce, []string{RecordServersDiffer}, nil},
+		{"store not read", func(ev *Evidence) { ev.ServedErr = errors.New("permission denied") }, state.VerdictEnforce, []string{RecordStoreSkipped}, nil},
+		{"MX slow", func(ev *Evidence) {
+			ev.MX.Hosts[1].Addresses[0] = SMTPLook{Family: "IPv4", Address: "192.0.2.26:25", Stage: SMTPGreeting, Err: context.DeadlineExceeded}
+		}, state.VerdictUnknown, []string{MXSlow}, []string{MXOK}},
+		{"MX without SNI fails", func(ev *Evidence) { ev.MX.Hosts[0].Addresses[0].NoSNI = &TLSLook{Err: errors.New("alert")} },
+			state.VerdictEnforce, []string{MXCertNoSNI}, []string{MXOK}},
+		{"MX host out of time", func(ev *Evidence) {
+			ev.MX.Hosts[1].Addresses = []SMTPLook{{Family: "IPv4", Address: "192.0.2.26:25", Skipped: unseen}}
+		}, state.VerdictUnknown, []string{MXNotTried}, nil},
+		{"MX host known at one address only", func(ev *Evidence) {
+			ev.MX.Hosts[1].Addresses = append(ev.MX.Hosts[1].Addresses, SMTPLook{Family: "IPv6", Address: "[2001:db8::1]:25", Skipped: "no route"})
+		}, state.VerdictEnforce, []string{MXNotTried}, nil},
+		{"MX after TLS dumb", func(ev *Evidence) {
+			l := &ev.MX.Hosts[0].Addresses[0]
+			l.Stage, l.Err = SMTPTLS, errors.New("closed the connection")
+		}, state.VerdictLoseMail, []string{MXTLS}, nil},
+		{"intermediate expired", func(ev *Evidence) { ev.Host.Addresses[0].TLS.NotAfter = x.now.Add(-time.Hour) }, state.VerdictIgnore, []string{HostCertExpired}, nil},
+		{"DANE of another key, MX records not signed", func(ev *Evidence) {
+			h := &ev.MX.Hosts[0]
+			h.TLSA.Answer, h.TLSA.Secure = x.answer(tlsaName(h.Name), dns.TypeTLSA, "3 1 1 "+strings.Repeat("ab", 32)), true
+		}, state.VerdictEnforce, []string{DANEMismatch, DANEUnsigned}, nil},
+		{"certificate of tomorrow", func(ev *Evidence) { ev.MX.Hosts[0].Addresses[0].TLS.NotBefore = x.now.Add(time.Hour) }, state.VerdictLoseMail, []string{MXCertExpired}, nil},
 	}
 }

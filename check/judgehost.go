@@ -23,7 +23,7 @@ func hostCodes() certificateCodes {
 // judgeHost judges the policy host, each address apart (RFC 8461 §3.3).
 func (j *judgement) judgeHost() {
 	ev := j.ev.Host
-	if j.announced == recordAbsent && len(ev.Addresses) == 0 && len(ev.Aliases) == 0 {
+	if j.announced == recordAbsent && (ev.Wildcard || len(ev.Addresses) == 0 && len(ev.Aliases) == 0) {
 		return // nobody says that there should be one
 	}
 	if len(ev.Aliases) > 0 {
@@ -49,7 +49,12 @@ func (j *judgement) judgeHost() {
 	j.choosePolicy()
 	if !j.fetched {
 		for i := range j.found[before:] {
-			if f := &j.found[before+i]; f.Harm == partial {
+			f := &j.found[before+i]
+			switch {
+			case f.Harm != partial:
+			case j.announced == recordAbsent:
+				f.Harm = risk // nobody looks for a policy yet
+			case j.untried == "":
 				f.Harm = ignored // no other address has it
 			}
 		}
@@ -80,37 +85,45 @@ func (j *judgement) judgeAddress(l *HTTPSLook) {
 		return
 	}
 	good := j.judgeTLS(l.TLS, subject, host, hostCodes())
-	good = j.judgeFetch(l.Main, subject) && good
+	best := l.best()
+	if best == nil {
+		j.judgeFetch(l.Main, subject)
+		return
+	}
+	j.judgeFetch(best, subject)
+	j.judgeOthers(l, best, subject)
 	if !good {
 		return
 	}
-	j.find(HostOK, subject, evidence("tls", tlsName(l.TLS), "http", l.Main.Proto, "bytes", fmt.Sprint(len(l.Main.Body)),
-		"took", l.Main.Took.Round(time.Millisecond).String(), "not_after", l.TLS.NotAfter.UTC().Format(time.RFC3339)),
-		"a sender gets the policy: %s, %s, certificate until %s", tlsName(l.TLS), l.Main.Proto, day(l.TLS.NotAfter))
-	j.judgeOthers(l, subject)
+	j.find(HostOK, subject, evidence("tls", tlsName(l.TLS), "http", best.Proto, "bytes", fmt.Sprint(len(best.Body)),
+		"took", best.Took.Round(time.Millisecond).String(), "not_after", l.TLS.NotAfter.UTC().Format(time.RFC3339)),
+		"a sender gets the policy: %s, %s, certificate until %s", tlsName(l.TLS), best.Proto, day(l.TLS.NotAfter))
 }
 
 // judgeFetch judges one answer by RFC 8461 §3.2 and §3.3.
-func (j *judgement) judgeFetch(f *HTTPFetch, subject string) bool {
-	if f.Err != nil {
-		j.find(HostHTTP, subject, nil, "%v", f.Err)
-		return false
-	}
-	good := true
+func (j *judgement) judgeFetch(f *HTTPFetch, subject string) {
 	bad := func(code, format string, args ...any) {
 		j.find(code, subject, evidence("status", fmt.Sprint(f.Status), "location", f.Location, "content_type", f.ContentType), format, args...)
-		good = false
 	}
 	switch {
+	case isTimeout(f.Err) || isTimeout(f.BodyErr):
+		j.find(HostTimeout, subject, nil, "no whole answer came within %s", FetchTimeout)
+		return
+	case f.Err != nil:
+		j.find(HostHTTP, subject, nil, "%v", f.Err)
+		return
 	case f.redirects():
 		bad(HostRedirect, "it answers %d with a redirect to %.200q", f.Status, f.Location)
-		return false
+		return
 	case f.Status != 200:
 		bad(HostStatus, "it answers with status %d", f.Status)
-		return false
+		return
 	}
-	if !f.plainText() {
+	switch {
+	case !f.plainText():
 		bad(HostMediaType, "it answers with the media type %.100q", f.ContentType)
+	case f.oddParameters():
+		bad(HostMediaParameters, "the parameters of the media type %.100q break the grammar", f.ContentType)
 	}
 	if f.TooLarge {
 		bad(HostSize, "the policy has more than %d bytes", mtasts.MaxBodySize)
@@ -118,31 +131,53 @@ func (j *judgement) judgeFetch(f *HTTPFetch, subject string) bool {
 	if f.BodyErr != nil {
 		bad(HostHTTP, "the answer breaks off: %v", f.BodyErr)
 	}
-	if good && f.Took > slowFetch {
+	if f.BodyErr == nil && f.Took > slowFetch {
 		j.find(HostSlow, subject, evidence("took", f.Took.Round(time.Millisecond).String()), "the answer took %s", f.Took.Round(time.Second))
 	}
-	return good
 }
 
-// judgeOthers compares what other senders get with what we got.
-func (j *judgement) judgeOthers(l *HTTPSLook, subject string) {
-	for _, f := range l.Others {
+// judgeOthers compares what the fetches got with the best of them. One cause is
+// told once: a protocol, or else the first name that is turned away.
+func (j *judgement) judgeOthers(l *HTTPSLook, best *HTTPFetch, subject string) {
+	otherwise := func(f *HTTPFetch) string {
 		body, err := f.policy()
-		what := "the policy"
 		switch {
+		case isTimeout(err): // our patience, not a sender's
+			return ""
 		case err != nil:
-			what = err.Error()
-		case !bytes.Equal(body, l.Main.Body):
-			what = "another policy"
-		default:
-			continue
+			return err.Error()
+		case !bytes.Equal(body, best.Body):
+			return "another policy"
 		}
-		if f.Agent == UserAgent {
-			j.find(HostHTTP1, subject, evidence("http", f.Proto), "over HTTP/1.1 a sender gets something else: %s", what)
+		return ""
+	}
+	plain := -1 // the fetch as stshost over HTTP/1.1
+	for i := range l.Others {
+		if l.Others[i].Agent == UserAgent {
+			plain = i
+		}
+	}
+	main := otherwise(l.Main)
+	if plain >= 0 {
+		over1 := otherwise(&l.Others[plain])
+		switch {
+		case main != "" && over1 == "":
+			j.find(HostHTTP2, subject, evidence("http", l.Main.Proto), "over HTTP/2 a sender gets something else: %s", main)
+			return
+		case main == "" && over1 != "":
+			j.find(HostHTTP1, subject, evidence("http", l.Others[plain].Proto), "over HTTP/1.1 a sender gets something else: %s", over1)
 			return // the others come by HTTP/1.1, too
 		}
-		j.find(HostAgent, subject, evidence("user_agent", f.Agent, "answer", what), "with the User-Agent %q a sender gets something else: %s", f.Agent, what)
-		return
+	}
+	for i := -1; i < len(l.Others); i++ {
+		f := l.Main
+		if i >= 0 {
+			f = &l.Others[i]
+		}
+		if what := otherwise(f); what != "" {
+			j.find(HostAgent, subject, evidence("user_agent", f.Agent, "answer", what), "with the User-Agent %q a sender gets something else: %s", f.Agent, what)
+			return
+		}
 	}
 }
 
@@ -152,23 +187,28 @@ func (j *judgement) choosePolicy() {
 	host := j.ev.Host.Name
 	var from string
 	tried := 0
+	notSeen := j.ev.Host.More > 0
 	for i := range j.ev.Host.Addresses {
 		l := &j.ev.Host.Addresses[i]
 		if l.Skipped != "" || l.Address == "" {
+			notSeen = notSeen || !l.NoRoute
 			continue
 		}
 		tried++
 		body, err := l.policy(j.ev.Time)
 		switch {
+		case isTimeout(err) && l.TLS != nil: // a sender may have more patience
+			notSeen = true
 		case err != nil:
 		case !j.fetched:
 			j.body, j.fetched, from = body, true, l.Address
 		case !bytes.Equal(body, j.body):
+			j.otherBodies = append(j.otherBodies, body)
 			j.find(HostDifferent, at(host, l.Address), evidence("policy", clip(string(body)), "other_policy", clip(string(j.body))),
 				"it serves another policy than %s", from)
 		}
 	}
-	if tried == 0 || !j.fetched && slices.ContainsFunc(j.ev.Host.Addresses, func(l HTTPSLook) bool { return l.Skipped == unseen }) {
+	if !j.fetched && (tried == 0 || notSeen) {
 		j.untried = "no policy could be fetched from " + host + " from here, and not every address of it could be tried"
 	}
 	for i := range j.ev.Host.Addresses {
@@ -177,15 +217,6 @@ func (j *judgement) choosePolicy() {
 			j.body = l.Main.Body
 		}
 	}
-}
-
-// clip bounds what a stranger's text takes of a report.
-func clip(text string) string {
-	const most = 1000
-	if len(text) > most {
-		return strings.ToValidUTF8(text[:most], "") + "…"
-	}
-	return text
 }
 
 // judgeDelegation finds that only one of the two names leads to another
@@ -198,6 +229,9 @@ func (j *judgement) judgeDelegation() {
 		return targets[len(targets)-1]
 	}
 	record, host := mtasts.RecordName(j.ev.Domain), j.ev.Host.Name
+	if j.ev.Record.Wildcard || j.ev.Host.Wildcard {
+		return // nobody delegated anything
+	}
 	recordTo, hostTo := abroad(targets(j.ev.Record.Answer.Aliases)), abroad(targets(j.ev.Host.Aliases))
 	switch {
 	case j.announced == recordUnknown, recordTo == "" && hostTo == "", recordTo != "" && hostTo != "":

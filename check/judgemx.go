@@ -3,6 +3,7 @@ package check
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"syscall"
@@ -15,9 +16,24 @@ func mxCodes() certificateCodes {
 	return certificateCodes{MXTLSVersion, MXCertUntrusted, MXCertName, MXCertExpired, MXCertExpires}
 }
 
-// enforcing reports whether senders refuse what does not fit.
+// enforcing reports whether senders refuse what does not fit, be it those only
+// that fetch from one address.
 func (j *judgement) enforcing() bool {
-	return j.policy != nil && j.policy.Mode == mtasts.ModeEnforce
+	return slices.ContainsFunc(j.policies(), func(p mtasts.Policy) bool { return p.Mode == mtasts.ModeEnforce })
+}
+
+// policies are the policies that senders have: as a rule one.
+func (j *judgement) policies() []mtasts.Policy {
+	var all []mtasts.Policy
+	if j.policy != nil {
+		all = append(all, *j.policy)
+	}
+	for _, body := range j.otherBodies {
+		if p, err := mtasts.ParsePolicy(body); err == nil {
+			all = append(all, p)
+		}
+	}
+	return all
 }
 
 // judgeMX judges the MX hosts: whether the policy covers them, and whether TLS
@@ -50,18 +66,21 @@ func (j *judgement) judgeMX() {
 	default:
 		j.find(MXSet, j.ev.Domain, evidence("mx", mxList(ev.Hosts)), "mail goes to %s", mxList(ev.Hosts))
 	}
-	if ev.More > 0 {
-		j.mxUnknown = fmt.Sprintf("%d more MX hosts were not looked at", ev.More)
-		j.find(MXNotTried, j.ev.Domain, nil, "%s", j.mxUnknown)
+	for _, family := range slices.Sorted(maps.Keys(ev.Closed)) {
+		j.find(MXPortClosed, j.ev.Domain, evidence("family", family), "%s", ev.Closed[family])
 	}
-	if ev.Closed != "" {
-		j.mxUnknown = ev.Closed
-		j.find(MXPortClosed, j.ev.Domain, nil, "%s", ev.Closed)
-	}
+	untried := 0
 	usable, alive := false, false
 	for i := range ev.Hosts {
 		u, a := j.judgeMXHost(&ev.Hosts[i])
 		usable, alive = usable || u, alive || a
+		if ev.Hosts[i].Untried {
+			untried++
+		}
+	}
+	if untried += ev.More; untried > 0 {
+		j.mxUnknown = fmt.Sprintf("only the first %d MX hosts were looked at", maxMX)
+		j.find(MXNotTried, j.ev.Domain, nil, "%s, and %d more were not", j.mxUnknown, untried)
 	}
 	j.judgeUnused()
 	j.lostAll = !usable
@@ -106,8 +125,6 @@ func (j *judgement) judgeMXHost(h *MXHost) (usable, alive bool) {
 		j.find(MXLiteral, h.Name, nil, "the MX record has the address %s in place of a host's name", h.Name)
 		return false, false
 	case h.Untried:
-		j.mxUnknown = fmt.Sprintf("only the first %d MX hosts were looked at", maxMX)
-		j.find(MXNotTried, h.Name, nil, "%s", j.mxUnknown)
 		return covered, true
 	case h.Err != nil:
 		j.mxUnknown = h.Err.Error()
@@ -131,37 +148,58 @@ func (j *judgement) judgeMXHost(h *MXHost) (usable, alive bool) {
 			good++
 		case smtpRefused:
 			refuses++
+			j.noTLS = append(j.noTLS, at(h.Name, h.Addresses[i].Address))
 			j.refused = append(j.refused, at(h.Name, h.Addresses[i].Address))
 		case smtpUnknown:
 			open = true
 		}
 	}
-	j.judgeDANE(h)
+	j.judgeTLSA(h)
 	if good == 0 && refuses == 0 && open && j.mxUnknown == "" {
 		j.mxUnknown = "no address of " + h.Name + " could be judged from here"
 	}
 	return covered && (good > 0 || open), good > 0 || refuses > 0 || open
 }
 
-// judgeCoverage judges whether a pattern matches the host (RFC 8461 §4.1).
+// judgeCoverage judges whether a pattern of each policy that senders have matches
+// the host (RFC 8461 §4.1).
 func (j *judgement) judgeCoverage(h *MXHost) bool {
-	if j.policy == nil || j.policy.Mode == mtasts.ModeNone || isAddress(h.Name) {
-		return true
+	covered := true
+	if isAddress(h.Name) {
+		return covered
 	}
-	for _, pattern := range j.policy.MX {
-		if mtasts.MatchMX(pattern, h.Name) {
+	for i, p := range j.policies() {
+		switch pattern := matching(p.MX, h.Name); {
+		case p.Mode == mtasts.ModeNone:
+		case pattern == "":
+			covered = false
+			j.refused = append(j.refused, h.Name)
+			j.uncovered(h.Name, p.MX)
+		case i == 0:
 			j.find(MXCovered, h.Name, evidence("pattern", pattern), "the pattern %s matches it", pattern)
-			return true
 		}
 	}
-	j.refused = append(j.refused, h.Name)
-	f := j.find(MXUncovered, h.Name, evidence("mx", strings.Join(j.policy.MX, ", ")), "no pattern of the policy matches it: %s", patternsText(j.policy.MX))
-	for _, pattern := range j.policy.MX {
-		if suffix, ok := strings.CutPrefix(pattern, "*."); ok && strings.HasSuffix(h.Name, "."+suffix) {
-			f.Text = fmt.Sprintf("no pattern of the policy matches it: %s stands for one label before .%s, and here are more", pattern, suffix)
+	return covered
+}
+
+// matching is the first pattern that matches the host; "" if none does.
+func matching(patterns []string, host string) string {
+	for _, pattern := range patterns {
+		if mtasts.MatchMX(pattern, host) {
+			return pattern
 		}
 	}
-	return false
+	return ""
+}
+
+func (j *judgement) uncovered(host string, patterns []string) {
+	text := "no pattern of the policy matches it: " + patternsText(patterns)
+	for _, pattern := range patterns {
+		if suffix, ok := strings.CutPrefix(pattern, "*."); ok && strings.HasSuffix(host, "."+suffix) {
+			text = fmt.Sprintf("no pattern of the policy matches it: %s stands for one label before .%s, and here are more", pattern, suffix)
+		}
+	}
+	j.find(MXUncovered, host, evidence("mx", strings.Join(patterns, ", ")), "%s", text)
 }
 
 // judgeUnused finds patterns that match no MX host.
@@ -169,10 +207,14 @@ func (j *judgement) judgeUnused() {
 	if j.policy == nil || j.policy.Mode == mtasts.ModeNone || j.ev.MX.More > 0 {
 		return
 	}
+	var unused []string
 	for _, pattern := range j.policy.MX {
 		if !slices.ContainsFunc(j.ev.MX.Hosts, func(h MXHost) bool { return mtasts.MatchMX(pattern, h.Name) }) {
-			j.find(MXPatternUnused, j.ev.Domain, evidence("pattern", pattern), "the pattern %s matches none of the MX hosts", pattern)
+			unused = append(unused, pattern)
 		}
+	}
+	if len(unused) > 0 {
+		j.find(MXPatternUnused, j.ev.Domain, evidence("patterns", strings.Join(unused, ", ")), "%s of the policy: no MX host matches", list(unused))
 	}
 }
 
@@ -197,10 +239,10 @@ func (j *judgement) judgeSMTP(host string, l *SMTPLook) smtpResult {
 	case l.Address == "":
 		j.find(MXHostLookup, subject, nil, "%v", l.Err)
 		return smtpUnknown
-	case l.Stage == SMTPConnect && (j.ev.MX.Closed != "" || ownFault(l.Err)):
-		if j.ev.MX.Closed == "" {
-			j.find(MXNotTried, subject, nil, "%v", l.Err)
-		}
+	case l.Stage == SMTPConnect && j.ev.MX.Closed[l.Family] != "":
+		return smtpUnknown
+	case l.Stage == SMTPConnect && ownFault(l.Err):
+		j.find(MXNotTried, subject, nil, "%v", l.Err)
 		return smtpUnknown
 	case l.Stage == SMTPConnect:
 		j.find(MXConnect, subject, nil, "%v", l.Err)
@@ -208,6 +250,9 @@ func (j *judgement) judgeSMTP(host string, l *SMTPLook) smtpResult {
 	case isTimeout(l.Err):
 		j.find(MXSlow, subject, reply, "%v", l.Err)
 		return smtpUnknown
+	case l.Stage == SMTPEHLO && noEHLO(l.Reply):
+		j.find(MXNoSTARTTLS, subject, reply, "it does not know EHLO, and without that there is no STARTTLS: %q", l.Reply)
+		return smtpRefused
 	case refusesUs(l):
 		j.find(MXRefusesUs, subject, reply, "it answers %q", l.Reply)
 		return smtpUnknown
@@ -225,11 +270,14 @@ func (j *judgement) judgeSMTP(host string, l *SMTPLook) smtpResult {
 		return smtpRefused
 	}
 	good := j.judgeTLS(l.TLS, subject, host, mxCodes())
-	if l.Err != nil { // TLS is there, and the session in it is not
+	switch {
+	case !good:
+		return smtpRefused
+	case l.Err != nil && answered(l.Reply):
+		j.find(MXRefusesUs, subject, reply, "over TLS it answers %q", l.Reply)
+		return smtpUnknown
+	case l.Err != nil: // TLS is there, and the session in it is not
 		j.find(MXTLS, subject, reply, "%s", l.why())
-		good = false
-	}
-	if !good {
 		return smtpRefused
 	}
 	j.find(MXOK, subject, evidence("tls", tlsName(l.TLS), "not_after", l.TLS.NotAfter.UTC().Format(time.RFC3339),
@@ -259,7 +307,18 @@ func refusesUs(l *SMTPLook) bool {
 	if l.Stage != SMTPGreeting && l.Stage != SMTPEHLO {
 		return false
 	}
-	return len(l.Reply) > 3 && (l.Reply[0] == '4' || l.Reply[0] == '5')
+	return answered(l.Reply)
+}
+
+// answered reports whether a reply is a refusal, for now or for good.
+func answered(reply string) bool {
+	return len(reply) >= 3 && (reply[0] == '4' || reply[0] == '5')
+}
+
+// noEHLO reports whether a reply to EHLO says that it is not known: senders go on
+// with HELO then (RFC 5321 §3.2).
+func noEHLO(reply string) bool {
+	return len(reply) >= 3 && slices.Contains([]string{"500", "502", "504"}, reply[:3])
 }
 
 // judgeNoSNI judges what a client gets that names no host.
@@ -272,7 +331,7 @@ func (j *judgement) judgeNoSNI(l *SMTPLook, subject string) {
 		return
 	}
 	j.find(MXCertNoSNI, subject, evidence("names", names(l.NoSNI.Chain[0])),
-		"without SNI it shows a certificate that is not right: %s", unwrapped(l.NoSNI.Refusal(j.ev.Time)))
+		"without SNI it shows a certificate that is not right: %s", printable(unwrapped(l.NoSNI.Refusal(j.ev.Time))))
 }
 
 // unwrapped is an error without what crypto/tls puts before it.

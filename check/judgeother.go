@@ -3,6 +3,7 @@ package check
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -42,13 +43,13 @@ func (j *judgement) judgeTLSRPT() {
 		}
 	}
 	if good {
-		j.find(TLSRPTOK, name, shown, "reports go to %s", strings.Join(record.RUA, ", "))
+		j.find(TLSRPTOK, name, shown, "reports go to %s", list(record.RUA))
 	}
 }
 
-// judgeDANE judges the TLSA records of an MX host (RFC 7672 §2.2). They are
+// judgeTLSA judges the TLSA records of an MX host (RFC 7672 §2.2). They are
 // held against each address, as senders do.
-func (j *judgement) judgeDANE(h *MXHost) {
+func (j *judgement) judgeTLSA(h *MXHost) {
 	name := tlsaName(h.Name)
 	if h.TLSA.Err != nil {
 		j.find(DANELookup, name, nil, "%v", h.TLSA.Err)
@@ -72,7 +73,7 @@ func (j *judgement) judgeDANE(h *MXHost) {
 		j.find(DANEUnsigned, name, shown, "the TLSA records, or the addresses of the host, are not validated by DNSSEC")
 		return
 	case !h.TLSA.MXSecure:
-		j.find(DANEUnsigned, name, shown, "the MX records are not validated by DNSSEC; some senders go by the TLSA records all the same")
+		j.find(DANEMXUnsigned, name, shown, "the MX records of the domain are not validated by DNSSEC, and those of the host are")
 	default:
 		j.find(DANEPrecedence, name, shown, "senders that honour DANE go by the TLSA records; the policy counts for the others")
 	}
@@ -85,7 +86,7 @@ func (j *judgement) judgeDANE(h *MXHost) {
 		l := &h.Addresses[i]
 		subject := at(h.Name, l.Address)
 		switch v := judgeDANE(records, l.TLS, h.Name, j.ev.Time, j.ev.Domain); {
-		case l.Skipped != "" || l.Stage != SMTPSTARTTLS && l.TLS == nil: // not known
+		case l.Skipped != "" || isTimeout(l.Err) || l.Stage != SMTPSTARTTLS && l.TLS == nil: // not known
 		case l.TLS == nil || l.TLS.Err != nil:
 			mismatch(subject, "there is no TLS, and with TLSA records senders that honour DANE insist on it")
 		case v.Usable == 0:
@@ -106,7 +107,11 @@ func (j *judgement) judgeLife() {
 		j.find(LifeUnannounced, name, nil, "a policy of mode %s is served, and no record announces it", j.policy.Mode)
 	}
 	if j.fetched && j.policy != nil && j.policy.Mode == mtasts.ModeNone {
-		j.find(LifeNone, mtasts.PolicyURL(j.ev.Domain), nil, "the policy has mode none: the domain is leaving MTA-STS")
+		until := ""
+		if s := j.ev.Served; s != nil && s.Horizon.After(j.ev.Time) {
+			until = fmt.Sprintf("; senders may hold an enforce policy until %s", day(s.Horizon))
+		}
+		j.find(LifeNone, mtasts.PolicyURL(j.ev.Domain), nil, "the policy has mode none: the domain is leaving MTA-STS%s", until)
 	}
 	gone := j.announced == recordAbsent || j.announced == recordValid && !j.fetched && j.untried == ""
 	if s := j.ev.Served; s != nil && gone && s.Horizon.After(j.ev.Time) {
@@ -120,6 +125,8 @@ func (j *judgement) judgeSubdomains() {
 	ev := j.ev.Subdomains
 	switch {
 	case j.announced == recordAbsent:
+	case ev.Err != nil && len(ev.Bare) == 0:
+		j.find(LifeSubdomainsSkipped, j.ev.Domain, nil, "%v", ev.Err)
 	case ev.Wildcard:
 		j.find(LifeSubdomains, "*."+j.ev.Domain, nil, "every sub-domain takes mail, by a wildcard, and none has a policy unless it is made for it")
 	case len(ev.Bare) > 0:

@@ -75,7 +75,7 @@ func patternsText(mx []string) string {
 	if len(mx) == 0 {
 		return "none"
 	}
-	return strings.Join(mx, ", ")
+	return list(mx)
 }
 
 func (j *judgement) judgeMaxAge(subject string, p mtasts.Policy) {
@@ -91,14 +91,18 @@ func (j *judgement) judgeMaxAge(subject string, p mtasts.Policy) {
 
 // judgePatterns finds wildcards that anybody's name can match.
 func (j *judgement) judgePatterns(subject string, p mtasts.Policy) {
+	var broad []string
 	for _, pattern := range p.MX {
 		suffix, wildcard := strings.CutPrefix(pattern, "*.")
 		if !wildcard {
 			continue
 		}
 		if registry, icann := publicsuffix.PublicSuffix(suffix); registry == suffix && (icann || !strings.Contains(suffix, ".")) {
-			j.find(MXPatternBroad, subject, evidence("pattern", pattern), "%s matches every name that can be registered below %s", pattern, suffix)
+			broad = append(broad, pattern)
 		}
+	}
+	if len(broad) > 0 {
+		j.find(MXPatternBroad, subject, evidence("patterns", strings.Join(broad, ", ")), "%s: every name that can be registered there matches", list(broad))
 	}
 }
 

@@ -2,6 +2,8 @@ package check
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/stshost/stshost/internal/senders"
@@ -34,5 +36,41 @@ func (j *judgement) judgeReaders(policy string) {
 	}
 	if !differ {
 		j.find(ReadersAgree, policy, nil, "strict and lenient readers read record and policy as RFC 8461 has it")
+	}
+}
+
+// judgeReaderLoss finds readers that take record and policy in mode enforce where
+// RFC 8461 does not, or with other MX patterns, and so refuse MX hosts.
+func (j *judgement) judgeReaderLoss() {
+	if j.body == nil || !j.fetched {
+		return
+	}
+	rfc := j.policy != nil && j.policy.Mode == mtasts.ModeEnforce && j.record != nil
+	refused := make(map[string][]string) // what is refused → by whom
+	for _, r := range senders.Readers() {
+		if !slices.Contains([]string{senders.GoMTASTS, senders.Resolver, senders.Mox}, r.Name) {
+			continue // the others stand for several
+		}
+		reading := r.Read(j.ev.Record.Answer.TXT(), j.body)
+		if !reading.Record.OK || !reading.Policy.OK || reading.Policy.Mode != string(mtasts.ModeEnforce) {
+			continue
+		}
+		var hosts []string
+		for _, h := range j.ev.MX.Hosts {
+			if matching(reading.Policy.MX, h.Name) == "" && !(rfc && matching(j.policy.MX, h.Name) == "") {
+				hosts = append(hosts, h.Name)
+			}
+		}
+		if !rfc {
+			hosts = append(hosts, j.noTLS...)
+		}
+		if len(hosts) > 0 {
+			what := list(hosts)
+			refused[what] = append(refused[what], r.Name)
+		}
+	}
+	for _, what := range slices.Sorted(maps.Keys(refused)) {
+		by := strings.Join(refused[what], ", ")
+		j.find(ReadersLose, mtasts.PolicyURL(j.ev.Domain), evidence("readers", by), "%s read mode enforce in it, and refuse %s", by, what)
 	}
 }

@@ -21,10 +21,12 @@ func (j *judgement) judgeRecord() {
 	ev, name := j.ev.Record, mtasts.RecordName(j.ev.Domain)
 	switch {
 	case ev.Bogus:
-		j.announced = recordBroken
+		if j.announced = recordBroken; len(mtasts.Records(ev.Answer.TXT())) == 0 {
+			j.announced = recordAbsent
+		}
 		j.find(RecordBogus, name, evidence("records", quoted(ev.Answer.TXT())), "the answer does not pass DNSSEC validation: %v", ev.Err)
 		return
-	case ev.Circle, errors.Is(ev.Err, resolver.ErrAliasLoop):
+	case ev.Circle:
 		j.announced = recordBroken
 		j.find(RecordLoop, name, aliasEvidence(ev.Answer), "the CNAMEs that begin there do not end")
 		return
@@ -32,7 +34,7 @@ func (j *judgement) judgeRecord() {
 		j.find(RecordUnanswered, name, nil, "%v", ev.Err)
 		return
 	}
-	if len(ev.Answer.Aliases) > 0 {
+	if len(ev.Answer.Aliases) > 0 && !(ev.Wildcard && len(mtasts.Records(ev.Answer.TXT())) == 0) {
 		j.find(RecordAlias, name, aliasEvidence(ev.Answer), "%s", aliasChain(name, targets(ev.Answer.Aliases)))
 	}
 	j.judgeTexts(name)
@@ -89,6 +91,7 @@ func (j *judgement) judgeTexts(name string) {
 		j.find(RecordGrammar, name, shown, "%s: %s", bad.Problem, bad.Rule)
 	default:
 		j.announced, j.record = recordValid, &record
+		shown["ttl"] = j.ev.Record.Answer.TTL.String()
 		j.find(RecordOK, name, shown, "the record announces the id %s", record.ID)
 	}
 }
@@ -103,7 +106,7 @@ func (j *judgement) judgeAbsent(name string, txts []string, shown map[string]str
 		}
 	}
 	answer := j.ev.Record.Answer
-	if len(answer.Aliases) > 0 {
+	if len(answer.Aliases) > 0 && !j.ev.Record.Wildcard {
 		j.announced = recordBroken
 		j.find(RecordDangling, name, aliasEvidence(answer), "%s, where there is no MTA-STS record", aliasChain(name, targets(answer.Aliases)))
 		return
@@ -171,7 +174,13 @@ func (j *judgement) judgeServers(name string) {
 				"%s shows %s, and %s shows %s", first.Server, show(first.TXT), s.Server, show(s.TXT))
 		}
 	}
-	if first != nil && !differ && j.announced != recordAbsent {
+	resolved := mtasts.Records(j.ev.Record.Answer.TXT())
+	switch {
+	case first == nil || differ:
+	case !j.ev.Record.Wildcard && !sameTexts(mtasts.Records(first.TXT), resolved):
+		j.find(RecordCached, name, evidence("servers", show(first.TXT), "resolver", show(resolved), "ttl", j.ev.Record.Answer.TTL.String()),
+			"the name servers show %s, and %s shows %s", show(first.TXT), j.ev.Record.Answer.Server, show(resolved))
+	case j.announced != recordAbsent:
 		j.find(RecordServersAgree, name, evidence("servers", fmt.Sprint(len(ev.Servers))), "the authoritative name servers show the same record")
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/stshost/stshost/internal/state"
@@ -46,7 +47,28 @@ func (l *HTTPSLook) policy(now time.Time) ([]byte, error) {
 	if err := l.TLS.Refusal(now); err != nil {
 		return nil, err
 	}
+	if f := l.best(); f != nil {
+		return f.policy()
+	}
 	return l.Main.policy()
+}
+
+// best is the first fetch that gave a policy; nil if none did. It need not be
+// the one as stshost: filters turn some clients away, and few senders speak
+// HTTP/2.
+func (l *HTTPSLook) best() *HTTPFetch {
+	if l.Main == nil {
+		return nil
+	}
+	if _, err := l.Main.policy(); err == nil {
+		return l.Main
+	}
+	for i := range l.Others {
+		if _, err := l.Others[i].policy(); err == nil {
+			return &l.Others[i]
+		}
+	}
+	return nil
 }
 
 // policy applies the rules of RFC 8461 §3.2 and §3.3 to a response: status 200
@@ -71,7 +93,16 @@ func (f *HTTPFetch) policy() ([]byte, error) {
 
 func (f *HTTPFetch) redirects() bool { return f.Status/100 == 3 && f.Location != "" }
 
+// plainText reports whether the media type is text/plain. Its parameters do not
+// count (RFC 8461 §3.3).
 func (f *HTTPFetch) plainText() bool {
-	media, _, err := mime.ParseMediaType(f.ContentType)
-	return err == nil && media == "text/plain"
+	media, _, _ := strings.Cut(f.ContentType, ";")
+	return strings.EqualFold(strings.TrimSpace(media), "text/plain")
+}
+
+// oddParameters reports whether the parameters of the media type break the
+// grammar, which some readers mind.
+func (f *HTTPFetch) oddParameters() bool {
+	_, _, err := mime.ParseMediaType(f.ContentType)
+	return err != nil
 }

@@ -67,3 +67,6 @@ func (l SMTPLook) goodFor(now time.Time) time.Duration {
 	}
 	return badFor
 }
+
+// ForgetLooks has the next look at each address of an MX host be a new one.
+func (p *Prober) ForgetLooks() { p.looks.looks.Purge() }

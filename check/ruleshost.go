@@ -2,34 +2,37 @@ package check
 
 // Codes of what is found at mta-sts.<domain>.
 const (
-	HostOK            = "STS-HOST-OK"
-	HostLookup        = "STS-HOST-LOOKUP"
-	HostNoAddress     = "STS-HOST-NO-ADDRESS"
-	HostAlias         = "STS-HOST-ALIAS"
-	HostDangling      = "STS-HOST-DANGLING"
-	HostHalfDelegated = "STS-HOST-HALF-DELEGATED"
-	HostNotTried      = "STS-HOST-NOT-TRIED"
-	HostConnect       = "STS-HOST-CONNECT"
-	HostTLS           = "STS-HOST-TLS"
-	HostTLSVersion    = "STS-HOST-TLS-VERSION"
-	HostCertUntrusted = "STS-HOST-CERT-UNTRUSTED"
-	HostCertName      = "STS-HOST-CERT-NAME"
-	HostCertExpired   = "STS-HOST-CERT-EXPIRED"
-	HostCertExpires   = "STS-HOST-CERT-EXPIRES"
-	HostHTTP          = "STS-HOST-HTTP"
-	HostRedirect      = "STS-HOST-REDIRECT"
-	HostStatus        = "STS-HOST-STATUS"
-	HostMediaType     = "STS-HOST-MEDIA-TYPE"
-	HostSize          = "STS-HOST-SIZE"
-	HostSlow          = "STS-HOST-SLOW"
-	HostAgent         = "STS-HOST-AGENT"
-	HostHTTP1         = "STS-HOST-HTTP1"
-	HostDifferent     = "STS-HOST-DIFFERENT"
-	HostPlain         = "STS-HOST-PLAIN"
-	HostCAA           = "STS-HOST-CAA"
-	HostCAANone       = "STS-HOST-CAA-NONE"
-	HostCAAForbids    = "STS-HOST-CAA-FORBIDS"
-	HostCAALookup     = "STS-HOST-CAA-LOOKUP"
+	HostOK              = "STS-HOST-OK"
+	HostLookup          = "STS-HOST-LOOKUP"
+	HostNoAddress       = "STS-HOST-NO-ADDRESS"
+	HostAlias           = "STS-HOST-ALIAS"
+	HostDangling        = "STS-HOST-DANGLING"
+	HostHalfDelegated   = "STS-HOST-HALF-DELEGATED"
+	HostNotTried        = "STS-HOST-NOT-TRIED"
+	HostConnect         = "STS-HOST-CONNECT"
+	HostTLS             = "STS-HOST-TLS"
+	HostTLSVersion      = "STS-HOST-TLS-VERSION"
+	HostCertUntrusted   = "STS-HOST-CERT-UNTRUSTED"
+	HostCertName        = "STS-HOST-CERT-NAME"
+	HostCertExpired     = "STS-HOST-CERT-EXPIRED"
+	HostCertExpires     = "STS-HOST-CERT-EXPIRES"
+	HostHTTP            = "STS-HOST-HTTP"
+	HostRedirect        = "STS-HOST-REDIRECT"
+	HostStatus          = "STS-HOST-STATUS"
+	HostMediaType       = "STS-HOST-MEDIA-TYPE"
+	HostSize            = "STS-HOST-SIZE"
+	HostSlow            = "STS-HOST-SLOW"
+	HostTimeout         = "STS-HOST-TIMEOUT"
+	HostMediaParameters = "STS-HOST-MEDIA-PARAMETERS"
+	HostHTTP2           = "STS-HOST-HTTP2"
+	HostAgent           = "STS-HOST-AGENT"
+	HostHTTP1           = "STS-HOST-HTTP1"
+	HostDifferent       = "STS-HOST-DIFFERENT"
+	HostPlain           = "STS-HOST-PLAIN"
+	HostCAA             = "STS-HOST-CAA"
+	HostCAANone         = "STS-HOST-CAA-NONE"
+	HostCAAForbids      = "STS-HOST-CAA-FORBIDS"
+	HostCAALookup       = "STS-HOST-CAA-LOOKUP"
 )
 
 func hostRules() []Rule {
@@ -52,7 +55,7 @@ func hostRules() []Rule {
 			"let the address lead to the server which serves the policy, open port 443 there, or remove its record"},
 		{HostTLS, fail, partial, fetching, "no TLS", "The TLS handshake fails: a sender gets no policy. As a rule the server knows no such name, has no certificate for it, or what listens there is no TLS server.",
 			"have the server serve the name with a certificate for it"},
-		{HostTLSVersion, fail, partial, "RFC 9325 §3.1.1", "an old TLS version", "The server has no TLS 1.2 or later, and senders refuse less.",
+		{HostTLSVersion, fail, partial, "RFC 8461 §7.2", "an old TLS version", "The server has no TLS 1.2 or later, and senders refuse less.",
 			"switch TLS 1.2 and 1.3 on"},
 		{HostCertUntrusted, fail, partial, fetching, "the certificate is not trusted", "No chain leads from the certificate to a root that is trusted: self-signed, of a private CA, or sent without its intermediate certificates.",
 			"serve a certificate of a public CA, with its intermediate certificates (the full chain)"},
@@ -70,13 +73,19 @@ func hostRules() []Rule {
 			"answer with the policy, status 200, at /.well-known/mta-sts.txt"},
 		{HostMediaType, fail, partial, "RFC 8461 §3.2", "another media type than text/plain", "Senders are to take the policy as text/plain only, and many check it.",
 			"send the header Content-Type: text/plain"},
+		{HostMediaParameters, warn, partial, fetching, "odd parameters of the media type", "Senders are to pass over the parameters of the media type; there are readers that refuse the policy when they break the grammar.",
+			"send the header `Content-Type: text/plain`, with `charset=utf-8` or nothing after it"},
 		{HostSize, fail, partial, fetching, "too large", "Senders need not read more than 64 KB, and stop there.", "make the policy shorter, with a pattern such as *.example.net for many MX hosts"},
 		{HostSlow, warn, partial, fetching, "slow", "The answer takes many seconds. Senders need not wait for longer than a minute, and impatient ones give up sooner.",
 			"serve the policy as a static file"},
+		{HostTimeout, unknown, none, fetching, "no answer in time", "TLS is established, and no whole answer comes for as long as is waited here. Senders wait for up to a minute, most of them less.",
+			"see why the web server is so slow; serve the policy as a static file"},
 		{HostAgent, fail, partial, fetching, "some clients get another answer", "What the server answers depends on the User-Agent: a filter against robots stands in front, and senders are robots.",
 			"exempt /.well-known/mta-sts.txt from the filter"},
 		{HostHTTP1, fail, partial, fetching, "HTTP/1.1 gets another answer", "The server answers HTTP/2 and not HTTP/1.1 with the policy. Many senders speak only HTTP/1.1.",
 			"serve the policy over HTTP/1.1, too"},
+		{HostHTTP2, fail, partial, fetching, "HTTP/2 gets another answer", "The server offers HTTP/2 and does not answer with the policy there, while HTTP/1.1 gets it. Senders that speak HTTP/2 have no policy.",
+			"repair HTTP/2 at the web server, or switch it off for this host"},
 		{HostDifferent, fail, partial, fetching, "addresses serve different policies", "Which policy a sender gets depends on the address that it chooses.",
 			"serve the same policy at every address, before the record announces it"},
 		{HostPlain, warn, risk, "RFC 8461 §3.3", "port 80 serves the policy", "The policy is served without TLS, too. Senders never look there. It misleads whoever tests by hand: that it is served at port 80 says nothing about HTTPS.",

@@ -14,15 +14,17 @@ const (
 	DANEMismatch   = "STS-DANE-MISMATCH"
 	DANEUnusable   = "STS-DANE-UNUSABLE"
 	DANEUnsigned   = "STS-DANE-UNSIGNED"
+	DANEMXUnsigned = "STS-DANE-MX-UNSIGNED"
 	DANESkipped    = "STS-DANE-SKIPPED"
 	DANELookup     = "STS-DANE-LOOKUP"
 	DANEPrecedence = "STS-DANE-PRECEDENCE"
 
-	LifeNone         = "STS-LIFE-MODE-NONE"
-	LifeUnannounced  = "STS-LIFE-UNANNOUNCED"
-	LifeRemovedEarly = "STS-LIFE-REMOVED-EARLY"
-	LifeSubdomains   = "STS-LIFE-SUBDOMAINS"
-	LifeSubdomainsOK = "STS-LIFE-SUBDOMAINS-OK"
+	LifeNone              = "STS-LIFE-MODE-NONE"
+	LifeUnannounced       = "STS-LIFE-UNANNOUNCED"
+	LifeRemovedEarly      = "STS-LIFE-REMOVED-EARLY"
+	LifeSubdomains        = "STS-LIFE-SUBDOMAINS"
+	LifeSubdomainsOK      = "STS-LIFE-SUBDOMAINS-OK"
+	LifeSubdomainsSkipped = "STS-LIFE-SUBDOMAINS-SKIPPED"
 )
 
 func otherRules() []Rule {
@@ -50,6 +52,7 @@ func otherRules() []Rule {
 			"publish TLSA records of usage 3 (3 1 1), or 2"},
 		{DANEUnsigned, warn, risk, dane, "TLSA records that are not signed", "The MX records, the addresses or the TLSA records are not validated by DNSSEC: senders that keep to the RFC pass the TLSA records over.",
 			"sign the zones of the domain and of the MX host, or remove the TLSA records"},
+		{DANEMXUnsigned, pass, none, "RFC 7672 §2.2.1", "TLSA records of the MX host, MX records not signed", "The MX host has TLSA records that are validated, and the MX records that lead to it are not: it is up to a sender whether it goes by the TLSA records. Postfix does by default.", ""},
 		{DANESkipped, skipped, none, "RFC 4035 §4.9.3", "DANE not judged", "There are TLSA records; whether they count depends on DNSSEC, and the resolver that was asked does not validate, or is not one that is believed.",
 			"ask a validating resolver on this machine, or set trust_ad = true in [net] if the way to the resolver is safe"},
 		{DANELookup, unknown, none, dane, "the TLSA records could not be looked up", "The resolvers that were asked could not find out. Senders that honour DANE put mail off when they see the same (RFC 7672 §2.1.2).",
@@ -65,5 +68,6 @@ func otherRules() []Rule {
 		{LifeSubdomains, warn, risk, "RFC 8461 §3.4", "sub-domains without policy", "Sub-domains inherit no policy, and these take mail without one of their own. The DNS does not list names: only common ones were looked at.",
 			"give each sub-domain that takes mail a record and a policy of its own"},
 		{LifeSubdomainsOK, pass, none, "RFC 8461 §3.4", "sub-domains", "None of the common names below the domain takes mail without a policy of its own.", ""},
+		{LifeSubdomainsSkipped, skipped, none, "RFC 8461 §3.4", "sub-domains not looked at", "The common names below the domain could not all be looked up.", ""},
 	}
 }

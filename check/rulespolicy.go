@@ -14,6 +14,7 @@ const (
 	ReadersRecord      = "STS-READERS-RECORD"
 	ReadersPolicy      = "STS-READERS-POLICY"
 	ReadersLenient     = "STS-READERS-LENIENT"
+	ReadersLose        = "STS-READERS-LOSE"
 )
 
 func policyRules() []Rule {
@@ -40,5 +41,7 @@ func policyRules() []Rule {
 			"write the policy plainly: version, mode, mx and max_age, one line each, CRLF at the ends, nothing else"},
 		{ReadersLenient, warn, partial, grammar, "some readers take what is wrong", "By the RFC record or policy is to be ignored, and there are readers that take it all the same: for them it counts, also where it says enforce.",
 			"correct what is wrong, and until then do not rely on its being ignored"},
+		{ReadersLose, fail, partial, "RFC 8461 §4.1", "some readers refuse MX hosts", "There are readers that read mode enforce in this policy, or other MX patterns, where RFC 8461 does not, and MX hosts that they refuse by it: mail from those senders is lost.",
+			"correct what readers read in different ways, and the MX hosts that are refused"},
 	}
 }

@@ -23,6 +23,7 @@ const (
 	RecordServersAgree   = "STS-RECORD-SERVERS-AGREE"
 	RecordServersDiffer  = "STS-RECORD-SERVERS-DIFFER"
 	RecordServerSilent   = "STS-RECORD-SERVER-SILENT"
+	RecordCached         = "STS-RECORD-CACHED"
 	RecordServersSkipped = "STS-RECORD-SERVERS-SKIPPED"
 	RecordIDCurrent      = "STS-RECORD-ID-CURRENT"
 	RecordIDStale        = "STS-RECORD-ID-STALE"
@@ -69,6 +70,8 @@ func recordRules() []Rule {
 			"see why the zone is not the same everywhere: a secondary that is no longer updated, or two providers with one of them forgotten"},
 		{RecordServerSilent, warn, risk, "RFC 1034 §4.1", "a name server does not answer", "An authoritative name server does not answer for the name, or not as authoritative: look-ups are slow, and fail when the others do.",
 			"repair the name server, or take it out of the delegation"},
+		{RecordCached, warn, partial, "RFC 8461 §3.1", "resolvers show an older record", "The authoritative name servers show another record, or none, and resolvers still have the former one: the record was changed a short while ago. What senders do changes when the caches have run out.",
+			"wait for as long as the TTL of the former record, and check again"},
 		{RecordServersSkipped, skipped, none, grammar, "name servers not asked", "The authoritative name servers could not be asked one by one.", ""},
 		{RecordIDCurrent, pass, none, "RFC 8461 §3.1", "the id is of this policy", "The id carries the digest of the policy that is served, as ids made by stshost do.", ""},
 		{RecordIDStale, fail, partial, "RFC 8461 §3.1", "the id is of another policy", "The id carries the digest of another policy than the one served. Senders that fetched under this id before do not fetch again: they hold the other policy.",

@@ -100,6 +100,13 @@ func (c *smtpPeer) startTLS(cfg *tls.Config) error {
 	return nil
 }
 
+// connections is how many there were.
+func (s *smtpServer) connections() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.heard)
+}
+
 // commands are what was heard on connection n.
 func (s *smtpServer) commands(n int) []string {
 	s.mu.Lock()

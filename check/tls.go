@@ -119,7 +119,7 @@ func (l *TLSLook) Refusal(t time.Time) error {
 	case l.Err != nil:
 		return l.Err
 	case l.Version < tls.VersionTLS12:
-		return errors.New("tls: protocol version not supported: the server has " + tls.VersionName(l.Version) + " at most, and senders want TLS 1.2 (RFC 8461 §4.2, RFC 9325 §3.1.1)")
+		return errors.New("tls: protocol version not supported: the server has " + tls.VersionName(l.Version) + " at most, and senders want TLS 1.2 (RFC 8461 §7.2)")
 	case l.Untrusted != nil:
 		return l.distrust(l.Untrusted)
 	case l.Expired(t):

@@ -19,13 +19,13 @@ func (j *judgement) verdict() (state.Verdict, string) {
 		}
 		return state.VerdictNone, "there is no record at " + mtasts.RecordName(j.ev.Domain)
 	case j.announced == recordBroken:
-		return state.VerdictIgnore, j.worst("STS-RECORD-", "the record is not valid")
+		return state.VerdictIgnore, j.worst("STS-RECORD-", "the record is not valid") + j.others()
 	case !j.fetched && j.untried != "":
 		return state.VerdictUnknown, j.untried
 	case !j.fetched:
 		return state.VerdictIgnore, j.worst("STS-HOST-", "no policy can be fetched")
 	case j.policy == nil:
-		return state.VerdictIgnore, j.worst("STS-POLICY-", "the policy is not valid")
+		return state.VerdictIgnore, j.worst("STS-POLICY-", "the policy is not valid") + j.others()
 	case j.policy.Mode == mtasts.ModeNone:
 		return state.VerdictIgnore, "the policy has mode none: the domain is leaving MTA-STS"
 	}
@@ -81,6 +81,11 @@ func (j *judgement) howMuch() string {
 
 // others says that not all senders will do what the verdict says.
 func (j *judgement) others() string {
+	for _, code := range []string{ReadersLose, ReadersLenient, ReadersPolicy, ReadersRecord} {
+		if j.has(code) {
+			return "; but see " + code + ": some senders read it otherwise"
+		}
+	}
 	for _, f := range j.found {
 		if f.Harm == partial && f.Status == fail {
 			return "; but see " + f.Code + ": not all senders, or not at all times"
@@ -105,7 +110,7 @@ func (j *judgement) worst(prefix, fallback string) string {
 }
 
 func list(items []string) string {
-	const most = 3
+	const most = 5
 	if len(items) <= most {
 		return strings.Join(items, ", ")
 	}

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -60,6 +61,36 @@ func recordWorlds() []brokenWorld {
 			w.set("example.test", "NS", "ns1.example.test.", "ns2.example.test.")
 			w.set("ns2.example.test", "A", "127.0.0.3")
 		}, enforce, []string{RecordServerSilent}, ""},
+		{"wildcard CNAME and no MTA-STS", func(w *world) {
+			w.record()
+			w.set(policyHost, "A")
+			w.set(policyHost, "AAAA")
+			w.set("*.example.test", "CNAME", "example.test.")
+			w.set("example.test", "A", "192.0.2.80")
+			w.txt("example.test", "v=spf1 mx -all")
+		}, state.VerdictNone, []string{RecordNone}, ""},
+		{"wildcard address and no MTA-STS", func(w *world) {
+			w.record()
+			w.set(policyHost, "A")
+			w.set(policyHost, "AAAA")
+			w.set("*.example.test", "A", "192.0.2.80")
+		}, state.VerdictNone, []string{RecordNone}, ""},
+		{"host prepared and no record yet", func(w *world) {
+			w.record()
+			w.everyTLS(w.stranger(policyHost))
+		}, state.VerdictNone, []string{RecordNone, HostCertUntrusted}, ""},
+		{"changed, and resolvers have not heard of it", func(w *world) {
+			w.secondServer("ns2.example.test")("v=STSv1; id=20300101000000;")
+			w.set("example.test", "NS", "ns2.example.test.")
+			w.dns.Remove("ns1.example.test", "A")
+		}, enforce, []string{RecordCached}, "20300101000000"},
+		{"a long way of CNAMEs", func(w *world) {
+			w.alias(name, "a0.example.test.")
+			for i := range 8 {
+				w.alias(fmt.Sprintf("a%d.example.test", i), fmt.Sprintf("a%d.example.test.", i+1))
+			}
+			w.txt("a8.example.test", good)
+		}, enforce, nil, ""},
 		{"id of another body", func(w *world) { w.record(announcement("another body")) }, enforce, []string{RecordIDStale}, ""},
 		{"body changed and id not", func(w *world) {
 			w.record("v=STSv1; id=20200101000000;")
@@ -103,6 +134,9 @@ func otherWorlds() []brokenWorld {
 			w.set("news.example.test", "MX", "10 mx1.example.test.")
 			w.txt("_mta-sts.news.example.test", "v=STSv1; id=1;")
 		}, enforce, []string{LifeSubdomains}, "lists.example.test"},
+		{"sub-domains not to be looked up", func(w *world) {
+			w.dns.Fail(lab.DNSFault{Name: "lists.example.test", Rcode: dns.RcodeServerFailure})
+		}, enforce, []string{LifeSubdomainsSkipped}, ""},
 		{"all sub-domains take mail", func(w *world) { w.set("*.example.test", "MX", "10 mx1.example.test.") }, enforce, []string{LifeSubdomains}, "wildcard"},
 	}
 }

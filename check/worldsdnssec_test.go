@@ -48,9 +48,13 @@ func TestWorldsDNSSEC(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	found := make(map[string]bool)
 	expect := func(what string, verdict state.Verdict, passes []string, codes ...string) {
 		t.Helper()
 		r := w.examine()
+		for _, code := range problems(r) {
+			found[code] = true
+		}
 		if got := problems(r); !slices.Equal(got, codes) || r.Verdict != verdict {
 			t.Errorf("%s: verdict %s (%s), found %q; want %s, %q", what, r.Verdict, r.Summary, got, verdict, codes)
 		}
@@ -92,4 +96,12 @@ func TestWorldsDNSSEC(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect("DANE without DNSSEC", enforce, []string{RecordUnsigned}, DANEUnsigned)
+	for _, code := range dnssecCodes() {
+		if !found[code] {
+			t.Errorf("no world here has %s", code)
+		}
+	}
 }
+
+// dnssecCodes are found here and nowhere else.
+func dnssecCodes() []string { return []string{RecordBogus, DANEMismatch, DANEUnusable, DANEUnsigned} }

@@ -105,6 +105,34 @@ func hostWorlds() []brokenWorld {
 		{"HTTP/1.1 turned away", func(w *world) {
 			w.everywhere(turnsAway(func(r *http.Request) bool { return r.ProtoMajor == 1 }))
 		}, enforce, []string{HostHTTP1}, "403"},
+		{"we are turned away, and no sender is", func(w *world) {
+			w.everywhere(turnsAway(func(r *http.Request) bool { return r.UserAgent() == UserAgent }))
+		}, enforce, []string{HostAgent}, "stshost"},
+		{"HTTP/2 turned away", func(w *world) {
+			w.everywhere(turnsAway(func(r *http.Request) bool { return r.ProtoMajor == 2 }))
+		}, enforce, []string{HostHTTP2}, "403"},
+		{"HTTP/2 broken, and the policy leaves an MX out", func(w *world) {
+			w.edit("mx: mx2.example.test\r\n", "")
+			body := w.body
+			w.everywhere(func(rw http.ResponseWriter, r *http.Request) {
+				if r.ProtoMajor == 2 {
+					panic(http.ErrAbortHandler)
+				}
+				rw.Header().Set("Content-Type", "text/plain")
+				io.WriteString(rw, body)
+			})
+		}, state.VerdictLoseMail, []string{HostHTTP2, MXUncovered}, ""},
+		{"odd parameters", func(w *world) { w.everywhere(answers(200, "text/plain; charset")) }, enforce, []string{HostMediaParameters}, ""},
+		{"many addresses, the first of them dead", func(w *world) {
+			w.set(policyHost, "AAAA")
+			w.set(policyHost, "A", "192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4", web4)
+		}, state.VerdictUnknown, []string{HostConnect, HostNotTried, PolicySkipped}, ""},
+		{"one address has a policy that refuses all", func(w *world) {
+			w.webs[web6].handle = func(rw http.ResponseWriter, r *http.Request) {
+				rw.Header().Set("Content-Type", "text/plain")
+				io.WriteString(rw, "version: STSv1\r\nmode: enforce\r\nmx: old.example.test\r\nmax_age: 86400\r\n")
+			}
+		}, state.VerdictLoseMail, []string{HostDifferent, MXUncovered}, ""},
 		{"addresses differ", func(w *world) {
 			w.webs[web6].handle = func(rw http.ResponseWriter, r *http.Request) {
 				rw.Header().Set("Content-Type", "text/plain")

@@ -83,6 +83,24 @@ func mxWorlds() []brokenWorld {
 			}
 		}, test, []string{MXPortClosed}, ""},
 		{"MX refuses us", speaks(func(_ *world, d *dialogue) { d.greeting = "554 5.7.1 no reverse name" }), state.VerdictUnknown, []string{MXRefusesUs}, "no reverse name"},
+		{"MX refuses us over TLS", speaks(func(_ *world, d *dialogue) { d.ehloTLS = "550 5.7.1 your address has no name" }), state.VerdictUnknown, []string{MXRefusesUs}, "no name"},
+		{"MX knows no EHLO", speaks(func(_ *world, d *dialogue) { d.ehlo = "502 5.5.2 command not recognized" }), lost, []string{MXNoSTARTTLS}, "502"},
+		{"MX twice", func(w *world) {
+			w.set("example.test", "MX", "10 mx1.example.test.", "20 mx2.example.test.", "30 mx1.example.test.")
+		}, enforce, nil, ""},
+		{"port 25 closed on our side for IPv6", func(w *world) {
+			w.set(mxName, "AAAA", "2001:db8::25")
+			w.set("control.example.net", "AAAA", "2001:db8::99")
+			w.mail("192.0.2.99", dialogue{})
+			w.breaks("[2001:db8::25]:25", syscall.EHOSTUNREACH)
+			w.breaks("[2001:db8::99]:25", syscall.EHOSTUNREACH)
+		}, enforce, []string{MXPortClosed}, "IPv6"},
+		{"MX dead over IPv6", func(w *world) {
+			w.set(mxName, "AAAA", "2001:db8::25")
+			w.set("control.example.net", "AAAA", "2001:db8::99")
+			w.mail("2001:db8::99", dialogue{})
+			w.breaks("[2001:db8::25]:25", syscall.EHOSTUNREACH)
+		}, enforce, []string{MXConnect}, ""},
 		{"MX busy", speaks(func(_ *world, d *dialogue) { d.greeting = "421 4.3.2 too many connections" }), state.VerdictUnknown, []string{MXRefusesUs}, "421"},
 		{"no mail server", speaks(func(_ *world, d *dialogue) { d.greeting = "SSH-2.0-OpenSSH_9.2" }), enforce, []string{MXSession}, ""},
 		{"STARTTLS not offered", noSTARTTLS, lost, []string{MXNoSTARTTLS}, ""},

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/stshost/stshost/internal/state"
@@ -39,6 +40,19 @@ func policyWorlds() []brokenWorld {
 			w.policy("version: STSv1\r\nmode: testing\r\nmx: mx1.example.test\r\nmx: mx2.example.test\r\nmax_age: 3600\r\n")
 		}, state.VerdictTest, nil, ""},
 		{"HTML for a policy", func(w *world) { w.policy("<html><body>STSv1 is here</body></html>") }, ignore, []string{PolicyGrammar}, "line 1"},
+		{"testing, then enforce, and an MX left out", func(w *world) {
+			w.policy("version: STSv1\r\nmode: testing\r\nmode: enforce\r\nmx: mx1.example.test\r\nmax_age: 2419200\r\n")
+		}, state.VerdictTest, []string{ReadersLose, ReadersPolicy, PolicyDuplicateKey, MXUncovered}, "mx2.example.test"},
+		{"blank line, and an MX left out", func(w *world) {
+			w.policy("version: STSv1\r\n\r\nmode: enforce\r\nmx: mx1.example.test\r\nmax_age: 2419200\r\n")
+		}, ignore, []string{ReadersLose, ReadersLenient, PolicyGrammar}, "mx2.example.test"},
+		{"five thousand patterns", func(w *world) {
+			var mx strings.Builder
+			for i := range 1500 {
+				fmt.Fprintf(&mx, "mx: *.a%d.example.test\r\nmx: *.co.uk\r\n", i)
+			}
+			w.edit("mx: mx1", mx.String()+"mx: mx1")
+		}, enforce, []string{MXPatternBroad, MXPatternUnused, PolicyDuplicateMX}, ""},
 		{"empty", func(w *world) { w.policy("") }, ignore, []string{PolicyGrammar}, ""},
 	}
 }

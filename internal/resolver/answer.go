@@ -109,7 +109,7 @@ func ttl(rrs []dns.RR) time.Duration {
 // followAliases walks the CNAMEs in an answer from owner to the last name. It
 // is not ok if they go round in a circle.
 func followAliases(m *dns.Msg, owner string) (aliases []Alias, last string, ok bool) {
-	for range maxAliases {
+	for range MaxAliases + 1 {
 		var next *dns.CNAME
 		for _, rr := range m.Answer {
 			if c, ok := rr.(*dns.CNAME); ok && strings.EqualFold(c.Hdr.Name, owner) {
@@ -141,7 +141,7 @@ func recordsOf(m *dns.Msg, owner string, qtype uint16) []dns.RR {
 // alone, they show it.
 func (r *Resolver) Circle(ctx context.Context, name string) bool {
 	owner, seen := dns.CanonicalName(name), make(map[string]bool)
-	for range maxAliases {
+	for range MaxAliases + 1 {
 		if seen[owner] {
 			return true
 		}
@@ -156,5 +156,5 @@ func (r *Resolver) Circle(ctx context.Context, name string) bool {
 		}
 		owner = dns.CanonicalName(rrs[0].(*dns.CNAME).Target)
 	}
-	return true
+	return false // long, and perhaps no circle
 }

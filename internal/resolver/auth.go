@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/miekg/dns"
 	"golang.org/x/net/publicsuffix"
+	"golang.org/x/sync/errgroup"
 )
 
 // AuthServer is one address of one authoritative server of a zone.
@@ -76,27 +78,52 @@ func (r *Resolver) AuthServers(ctx context.Context, zone string) ([]AuthServer, 
 	if err != nil {
 		return nil, fmt.Errorf("find the name servers of %s: %w", trimDot(zone), err)
 	}
+	if len(a.Records) > maxNames {
+		return nil, fmt.Errorf("find the name servers of %s: %d are more than anybody asks", trimDot(zone), len(a.Records))
+	}
+	found := make([][]AuthServer, len(a.Records))
+	var g errgroup.Group
+	g.SetLimit(maxAsked)
+	for i, rr := range a.Records {
+		g.Go(func() (err error) {
+			found[i], err = r.authAddresses(ctx, trimDot(rr.(*dns.NS).Ns))
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, fmt.Errorf("find the name servers of %s: %w", trimDot(zone), err)
+	}
+	servers := slices.Concat(found...)
+	if len(servers) == 0 {
+		return nil, fmt.Errorf("find the name servers of %s: none of its %d name servers has an address that can be asked; repair the delegation", trimDot(zone), len(a.Records))
+	}
+	return servers, nil
+}
+
+const (
+	// maxNames is how many name servers a zone can have: what fits into an answer
+	// by UDP is 13, and big zones have no more.
+	maxNames = 40
+	// maxAddresses is how many addresses of one family of a name server are asked.
+	maxAddresses = 8
+)
+
+// authAddresses returns the addresses of one name server that may be asked.
+func (r *Resolver) authAddresses(ctx context.Context, host string) ([]AuthServer, error) {
 	var servers []AuthServer
-	for _, rr := range a.Records {
-		host := trimDot(rr.(*dns.NS).Ns)
-		for _, network := range []string{"ip4", "ip6"} {
-			addrs, err := r.Addrs(ctx, network, host)
-			if errors.Is(err, ErrNotFound) {
-				continue
-			}
-			if err != nil {
-				return nil, fmt.Errorf("find the name servers of %s: %w", trimDot(zone), err)
-			}
-			for _, a := range addrs {
-				if r.mayAsk != nil && !r.mayAsk(a) {
-					continue
-				}
+	for _, network := range []string{"ip4", "ip6"} {
+		addrs, err := r.Addrs(ctx, network, host)
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, a := range addrs[:min(len(addrs), maxAddresses)] {
+			if r.mayAsk == nil || r.mayAsk(a) {
 				servers = append(servers, AuthServer{Name: host, Addr: netip.AddrPortFrom(a, r.authPort)})
 			}
 		}
-	}
-	if len(servers) == 0 {
-		return nil, fmt.Errorf("find the name servers of %s: none of its %d name servers has an address that can be asked; repair the delegation", trimDot(zone), len(a.Records))
 	}
 	return servers, nil
 }
