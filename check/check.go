@@ -215,7 +215,12 @@ func (p *Prober) untried(addr netip.Addr) error {
 func route(addr netip.Addr) error {
 	conn, err := net.Dial("udp", netip.AddrPortFrom(addr, 9).String())
 	if err == nil {
-		return conn.Close()
+		from, parseErr := netip.ParseAddrPort(conn.LocalAddr().String())
+		conn.Close()
+		if parseErr == nil && addr.Is6() && public(addr) && !public(from.Addr()) {
+			return errors.New("this machine has no public IPv6 address")
+		}
+		return nil
 	}
 	if resolver.NoRoute(err) {
 		family := "IPv4"

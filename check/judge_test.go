@@ -186,6 +186,12 @@ func evaluations(x exhibits) []evaluation {
 			txt.Txt = []string{txt.Txt[0][:7], txt.Txt[0][7:]}
 		}, state.VerdictEnforce, nil, []string{RecordSplit, RecordOK}},
 		{"slow", func(ev *Evidence) { ev.Host.Addresses[0].Main.Took = 11 * time.Second }, state.VerdictEnforce, []string{HostSlow}, []string{HostOK}},
+		{"no answer in time", func(ev *Evidence) {
+			ev.Host.Addresses[0].Main = &HTTPFetch{Agent: UserAgent, Err: context.DeadlineExceeded}
+		}, state.VerdictUnknown, []string{HostTimeout, PolicySkipped}, nil},
+		{"another client out of time", func(ev *Evidence) {
+			ev.Host.Addresses[0].Others = []HTTPFetch{{Agent: UserAgent, Err: context.DeadlineExceeded}, {Agent: "", Err: context.DeadlineExceeded}}
+		}, state.VerdictEnforce, nil, []string{HostOK}},
 		{"more addresses", func(ev *Evidence) { ev.Host.More = 3 }, state.VerdictEnforce, []string{HostNotTried}, nil},
 		{"more MX hosts", func(ev *Evidence) { ev.MX.More = 3 }, state.VerdictUnknown, []string{MXNotTried}, nil},
 		{"an MX host that was not looked at", func(ev *Evidence) {
@@ -219,11 +225,16 @@ func evaluations(x exhibits) []evaluation {
 			l := &ev.MX.Hosts[0].Addresses[0]
 			l.Stage, l.Err = SMTPTLS, errors.New("closed the connection")
 		}, state.VerdictLoseMail, []string{MXTLS}, nil},
+		{"DANE and an MX host out of time", func(ev *Evidence) {
+			h := &ev.MX.Hosts[0]
+			h.TLSA.Answer, h.TLSA.Secure, h.TLSA.MXSecure = x.answer(tlsaName(h.Name), dns.TypeTLSA, "3 1 1 "+strings.Repeat("ab", 32)), true, true
+			h.Addresses[0] = SMTPLook{Family: "IPv4", Address: "192.0.2.25:25", Stage: SMTPSTARTTLS, STARTTLS: true, Err: context.DeadlineExceeded}
+		}, state.VerdictUnknown, []string{MXSlow}, nil},
 		{"intermediate expired", func(ev *Evidence) { ev.Host.Addresses[0].TLS.NotAfter = x.now.Add(-time.Hour) }, state.VerdictIgnore, []string{HostCertExpired}, nil},
 		{"DANE of another key, MX records not signed", func(ev *Evidence) {
 			h := &ev.MX.Hosts[0]
 			h.TLSA.Answer, h.TLSA.Secure = x.answer(tlsaName(h.Name), dns.TypeTLSA, "3 1 1 "+strings.Repeat("ab", 32)), true
-		}, state.VerdictEnforce, []string{DANEMismatch, DANEUnsigned}, nil},
+		}, state.VerdictEnforce, []string{DANEMismatch}, []string{DANEMXUnsigned}},
 		{"certificate of tomorrow", func(ev *Evidence) { ev.MX.Hosts[0].Addresses[0].TLS.NotBefore = x.now.Add(time.Hour) }, state.VerdictLoseMail, []string{MXCertExpired}, nil},
 	}
 }

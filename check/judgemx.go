@@ -45,7 +45,11 @@ func (j *judgement) judgeMX() {
 		j.find(MXLookup, j.ev.Domain, nil, "%v", ev.Err)
 		return
 	}
-	if ev.Null {
+	switch {
+	case ev.Null && len(ev.Hosts) > 0:
+		f := j.find(MXNull, j.ev.Domain, nil, "a null MX stands beside %s: some senders take the domain for one without mail", mxList(ev.Hosts))
+		f.Harm, f.Remedy = partial, "remove the null MX if the domain takes mail, or else the other MX records"
+	case ev.Null:
 		j.find(MXNull, j.ev.Domain, nil, "the domain has a null MX: it says that it takes no mail")
 	}
 	if ev.Null && len(ev.Hosts) == 0 {
@@ -174,7 +178,7 @@ func (j *judgement) judgeCoverage(h *MXHost) bool {
 		case pattern == "":
 			covered = false
 			j.refused = append(j.refused, h.Name)
-			j.uncovered(h.Name, p.MX)
+			j.uncovered(h, p.MX)
 		case i == 0:
 			j.find(MXCovered, h.Name, evidence("pattern", pattern), "the pattern %s matches it", pattern)
 		}
@@ -192,14 +196,25 @@ func matching(patterns []string, host string) string {
 	return ""
 }
 
-func (j *judgement) uncovered(host string, patterns []string) {
-	text := "no pattern of the policy matches it: " + patternsText(patterns)
+func (j *judgement) uncovered(h *MXHost, patterns []string) {
+	text := fmt.Sprintf("no pattern of the policy (%s) matches it", patternsText(patterns))
 	for _, pattern := range patterns {
-		if suffix, ok := strings.CutPrefix(pattern, "*."); ok && strings.HasSuffix(host, "."+suffix) {
+		if suffix, ok := strings.CutPrefix(pattern, "*."); ok && strings.HasSuffix(h.Name, "."+suffix) {
 			text = fmt.Sprintf("no pattern of the policy matches it: %s stands for one label before .%s, and here are more", pattern, suffix)
 		}
 	}
-	j.find(MXUncovered, host, evidence("mx", strings.Join(patterns, ", ")), "%s", text)
+	f := j.find(MXUncovered, h.Name, evidence("mx", strings.Join(patterns, ", ")), "%s", text)
+	if target := h.target(); target != "" && matching(patterns, target) != "" {
+		f.Remedy = "write " + target + ", to which it is a CNAME, into the MX record in its place"
+	}
+}
+
+// target is where the CNAME of an MX host leads; "" if it is none.
+func (h *MXHost) target() string {
+	if len(h.Aliases) == 0 {
+		return ""
+	}
+	return h.Aliases[len(h.Aliases)-1].To
 }
 
 // judgeUnused finds patterns that match no MX host.
@@ -209,7 +224,7 @@ func (j *judgement) judgeUnused() {
 	}
 	var unused []string
 	for _, pattern := range j.policy.MX {
-		if !slices.ContainsFunc(j.ev.MX.Hosts, func(h MXHost) bool { return mtasts.MatchMX(pattern, h.Name) }) {
+		if !slices.ContainsFunc(j.ev.MX.Hosts, func(h MXHost) bool { return mtasts.MatchMX(pattern, h.Name) || mtasts.MatchMX(pattern, h.target()) }) {
 			unused = append(unused, pattern)
 		}
 	}

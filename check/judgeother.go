@@ -1,9 +1,11 @@
 package check
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,6 +25,13 @@ func (j *judgement) judgeTLSRPT() {
 	shown := evidence("records", quoted(txts))
 	record, err := tlsrpt.FindRecord(txts)
 	switch {
+	case errors.Is(err, tlsrpt.ErrNoRecord) && slices.ContainsFunc(txts, almostTLSRPT):
+		j.find(TLSRPTGrammar, name, shown, "a record there is meant as one of TLSRPT, but does not begin with v=TLSRPTv1;")
+		return
+	case errors.Is(err, tlsrpt.ErrNoRecord) && len(j.ev.TLSRPT.Aliases) > 0 && j.announced != recordAbsent:
+		f := j.find(TLSRPTNone, name, shown, "%s, where there is no TLSRPT record", aliasChain(name, targets(j.ev.TLSRPT.Aliases)))
+		f.Remedy = "have the record made where the CNAME leads, or replace the CNAME by it"
+		return
 	case errors.Is(err, tlsrpt.ErrNoRecord):
 		if j.announced != recordAbsent {
 			j.find(TLSRPTNone, name, shown, "no TXT record there begins with v=TLSRPTv1;")
@@ -47,6 +56,12 @@ func (j *judgement) judgeTLSRPT() {
 	}
 }
 
+// almostTLSRPT reports whether a text is meant as a TLSRPT record.
+func almostTLSRPT(txt string) bool {
+	text := strings.ToLower(strings.NewReplacer(" ", "", `"`, "").Replace(txt))
+	return strings.HasPrefix(text, "v=tlsrpt")
+}
+
 // judgeTLSA judges the TLSA records of an MX host (RFC 7672 §2.2). They are
 // held against each address, as senders do.
 func (j *judgement) judgeTLSA(h *MXHost) {
@@ -67,7 +82,7 @@ func (j *judgement) judgeTLSA(h *MXHost) {
 	shown := evidence("tlsa", strings.Join(texts, "; "))
 	switch {
 	case !h.TLSA.Judged:
-		j.find(DANESkipped, name, shown, "there are %s, and %s is not on this machine, or does not validate", counted(len(records), "TLSA record"), h.TLSA.Answer.Server)
+		j.find(DANESkipped, name, shown, "%s, and %s %s", counted(len(records), "TLSA record"), h.TLSA.Answer.Server, cmp.Or(h.TLSA.Answer.Unjudged, "is not believed about all that leads there"))
 		return
 	case !h.TLSA.Secure:
 		j.find(DANEUnsigned, name, shown, "the TLSA records, or the addresses of the host, are not validated by DNSSEC")

@@ -47,12 +47,16 @@ func (j *judgement) policyFaults(subject string, err error) {
 		j.find(PolicyGrammar, subject, nil, "%v", err)
 		return
 	}
-	for _, f := range faults {
+	for i, f := range faults {
+		body := ""
+		if i == 0 {
+			body = string(j.body)
+		}
 		where := ""
 		if f.Line > 0 {
 			where = fmt.Sprintf("line %d: ", f.Line)
 		}
-		j.find(PolicyGrammar, subject, evidence("line", lineText(f.Line), "rule", f.Rule), "%s%s", where, f.Problem)
+		j.find(PolicyGrammar, subject, evidence("line", lineText(f.Line), "rule", f.Rule, "policy", body), "%s%s", where, f.Problem)
 	}
 }
 

@@ -34,9 +34,19 @@ func (j *judgement) judgeReaders(policy string) {
 			f.Section = "RFC 8461 §3.1"
 		}
 	}
-	if !differ {
+	if !differ && j.body != nil {
 		j.find(ReadersAgree, policy, nil, "strict and lenient readers read record and policy as RFC 8461 has it")
 	}
+}
+
+// undotted are patterns without a dot at their ends: how readers match those that
+// have one is not known, and nobody is accused of what is not known.
+func undotted(patterns []string) []string {
+	var all []string
+	for _, p := range patterns {
+		all = append(all, strings.TrimSuffix(p, "."))
+	}
+	return all
 }
 
 // judgeReaderLoss finds readers that take record and policy in mode enforce where
@@ -57,7 +67,7 @@ func (j *judgement) judgeReaderLoss() {
 		}
 		var hosts []string
 		for _, h := range j.ev.MX.Hosts {
-			if matching(reading.Policy.MX, h.Name) == "" && !(rfc && matching(j.policy.MX, h.Name) == "") {
+			if matching(undotted(reading.Policy.MX), h.Name) == "" && !(rfc && matching(j.policy.MX, h.Name) == "") {
 				hosts = append(hosts, h.Name)
 			}
 		}

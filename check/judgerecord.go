@@ -136,7 +136,7 @@ func (j *judgement) judgeRecordAnswer(name string) {
 	switch {
 	case len(ev.Answer.Records) == 0:
 	case !ev.Answer.Judged:
-		j.find(RecordDNSSECSkipped, name, nil, "whether DNSSEC protects the record is not judged: %s is not on this machine, or does not validate", ev.Answer.Server)
+		j.find(RecordDNSSECSkipped, name, nil, "whether DNSSEC protects the record is not judged: %s %s", ev.Answer.Server, ev.Answer.Unjudged)
 	case ev.Answer.Authenticated:
 		j.find(RecordSigned, name, nil, "%s has validated the record", ev.Answer.Server)
 	default:
@@ -207,10 +207,10 @@ func (j *judgement) judgeID() {
 	switch {
 	case mtasts.Announces(id, j.body):
 		j.find(RecordIDCurrent, name, shown, "the id has the digest of the policy that is served")
-	case ours:
-		j.find(RecordIDStale, name, shown, "the id has the digest of another policy than the one that is served")
 	case remembered != nil && remembered.ID == id && remembered.SHA256 != "" && remembered.SHA256 != digest:
 		j.find(RecordIDKept, name, shown, "another policy is served than this installation announced under this id")
+	case ours:
+		j.find(RecordIDStale, name, shown, "the id has the digest of another policy than the one that is served")
 	}
 }
 

@@ -57,7 +57,7 @@ func mxRules() []Rule {
 			"see that the name servers of the host's zone answer; try again, or with another resolver"},
 		{MXCovered, pass, none, matching, "covered by the policy", "A pattern of the policy matches the MX host.", ""},
 		{MXUncovered, fail, lose, matching, "an MX host is not covered", "No pattern of the policy matches the MX host; a wildcard stands for exactly one label." + refused,
-			"serve a policy that names the host too, with a new id"},
+			"add the host to the policy and give the record a new id (where stshost hosts the domain: add it to `mx` in the config, and reload); or remove the MX record, if nobody wanted it"},
 		{MXPatternUnused, warn, risk, matching, "a pattern matches no MX host", "A pattern that matches none of today's MX hosts is misspelt, or of the past, or of a host yet to come: whoever has such a host, and forges MX records that lead there, gets the mail.",
 			"correct or remove it, unless it is of a host that is about to become an MX host; after a move not before the TTL of the old MX records is over"},
 		{MXPatternBroad, warn, risk, "RFC 8461 §10.4", "a pattern is very broad", "The wildcard stands directly below a public suffix: anybody can register a name that it matches.",

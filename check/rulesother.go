@@ -40,7 +40,7 @@ func otherRules() []Rule {
 		{TLSRPTGrammar, warn, risk, record, "the TLSRPT record breaks the grammar", "Senders that keep to the grammar ignore the record: no reports come.",
 			"write `v=TLSRPTv1; rua=mailto:reports@example.com`, with an address of yours"},
 		{TLSRPTScheme, warn, risk, record, "an address nobody reports to", "Reports go to mailto: and https: addresses only.",
-			"use mailto: or https:"},
+			"write mailto: and a mail address, or https: and a URL, with `!` as %21, `,` as %2C and `;` as %3B"},
 		{TLSRPTLookup, unknown, none, record, "the TLSRPT record could not be looked up", "The resolvers that were asked could not find out whether there is one.",
 			"see that the name servers of the zone answer; try again, or with another resolver"},
 
@@ -60,11 +60,11 @@ func otherRules() []Rule {
 		{DANEPrecedence, pass, none, "RFC 8461 §2", "DANE comes first", "At this MX host senders that honour both go by DANE, which an MTA-STS policy must not override; those that honour MTA-STS alone go by the policy: both have to be right.", ""},
 
 		{LifeNone, warn, ignored, leaving, "the policy is withdrawn", "The mode is none: senders that see it forget the policy that they held. It has to be served until the longest max_age ever published has run out.",
-			"keep record and policy until then; only then remove them"},
+			"keep record and policy until the longest max_age that was ever published has run out, and only then remove them"},
 		{LifeUnannounced, warn, ignored, "RFC 8461 §8.1", "a policy without record", "A policy is served and no record announces it: senders that hold none do not look for it. Right while it is being set up, and wrong for long.",
 			"publish the record, now that the policy is served"},
 		{LifeRemovedEarly, fail, partial, leaving, "removed too early", "Senders may still hold an enforce policy of this domain, and what they need to learn of its end is gone: they refuse MX hosts that it does not name until it runs out.",
-			"serve a policy with mode none, announce it under a new id, and wait until the older ones have run out"},
+			"put back what is gone; to leave MTA-STS, serve a policy with mode none, announce it under a new id, and wait until the older ones have run out"},
 		{LifeSubdomains, warn, risk, "RFC 8461 §3.4", "sub-domains without policy", "Sub-domains inherit no policy, and these take mail without one of their own. The DNS does not list names: only common ones were looked at.",
 			"give each sub-domain that takes mail a record and a policy of its own"},
 		{LifeSubdomainsOK, pass, none, "RFC 8461 §3.4", "sub-domains", "None of the common names below the domain takes mail without a policy of its own.", ""},

@@ -23,7 +23,7 @@ func policyRules() []Rule {
 		{PolicyOK, pass, none, grammar, "a valid policy", "The policy keeps to the grammar.", ""},
 		{PolicySkipped, skipped, none, grammar, "no policy to read", "No policy could be fetched, so there is nothing to read.", ""},
 		{PolicyGrammar, fail, ignored, grammar, "the policy breaks the grammar", "Senders that keep to the grammar ignore the policy.",
-			"write one key, a colon and a value on each line, and no blank lines: version: STSv1, mode, mx for each MX host, max_age"},
+			"correct what is named; a policy has one key, a colon and a value on each line, and no blank lines: version: STSv1, mode, mx for each MX host, max_age"},
 		{PolicyMaxAgeZero, warn, partial, grammar, "a max_age of 0", "Senders forget the policy at once: an attacker who hides the record switches it off.",
 			"set max_age to a week or more: 604800"},
 		{PolicyMaxAgeShort, warn, risk, grammar, "a short max_age", "In mode enforce a max_age of less than a day protects little: an attacker has only to hide the record for that long.",

@@ -13,6 +13,8 @@ func (j *judgement) verdict() (state.Verdict, string) {
 	switch {
 	case j.announced == recordUnknown:
 		return state.VerdictUnknown, "what stands at " + mtasts.RecordName(j.ev.Domain) + " could not be found out"
+	case j.announced == recordAbsent && j.ev.MX.Answer.Missing && j.has(MXNone):
+		return state.VerdictNone, "the domain does not exist in the DNS; is it spelt right?"
 	case j.announced == recordAbsent:
 		if j.fetched {
 			return state.VerdictNone, "a policy is served, and no record announces it"
@@ -42,6 +44,11 @@ func (j *judgement) delivery() (state.Verdict, string) {
 		if len(j.refused) > 0 {
 			return state.VerdictTest, "mail is delivered as ever; in enforce senders would refuse " + list(j.refused) + rest
 		}
+		for _, code := range []string{TLSRPTNone, TLSRPTSeveral, TLSRPTGrammar} {
+			if j.has(code) {
+				return state.VerdictTest, "mail is delivered as ever, and nobody is told what fails (" + code + ")" + rest
+			}
+		}
 		return state.VerdictTest, "mail is delivered as ever, and what fails is reported" + rest
 	}
 	if j.mxUnknown != "" {
@@ -53,7 +60,7 @@ func (j *judgement) delivery() (state.Verdict, string) {
 	if j.has(MXNotTried) {
 		rest = ", as far as could be seen from here" + rest
 	}
-	return state.VerdictEnforce, "every MX host is covered, and none would be refused" + rest
+	return state.VerdictEnforce, "no MX host that takes mail would be refused" + rest
 }
 
 // loses returns the code of a finding by which mail is lost; "" if there is none.
@@ -83,12 +90,14 @@ func (j *judgement) howMuch() string {
 func (j *judgement) others() string {
 	for _, code := range []string{ReadersLose, ReadersLenient, ReadersPolicy, ReadersRecord} {
 		if j.has(code) {
-			return "; but see " + code + ": some senders read it otherwise"
+			return "; not so for some senders, who read it otherwise (" + code + ")"
 		}
 	}
-	for _, f := range j.found {
-		if f.Harm == partial && f.Status == fail {
-			return "; but see " + f.Code + ": not all senders, or not at all times"
+	for _, status := range []state.CheckStatus{fail, warn} {
+		for _, f := range j.found {
+			if f.Harm == partial && f.Status == status {
+				return "; not so for some senders, or some of the time (" + f.Code + ")"
+			}
 		}
 	}
 	return ""

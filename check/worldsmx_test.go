@@ -58,6 +58,13 @@ func mxWorlds() []brokenWorld {
 			w.alias(mxName, "host.example.net.")
 			w.set("host.example.net", "A", mx2)
 		}, enforce, []string{MXCNAME}, "host.example.net"},
+		{"MX a CNAME, and the policy names its target", func(w *world) {
+			w.alias(mxName, "host.example.net.")
+			w.set("host.example.net", "A", mx2)
+			w.edit(mxName, "host.example.net")
+		}, lost, []string{MXUncovered, MXCNAME}, ""},
+		{"null MX beside others", func(w *world) { w.set("example.test", "MX", "0 .", "10 mx1.example.test.", "20 mx2.example.test.") },
+			enforce, []string{MXNull}, "beside"},
 		{"MX an address", func(w *world) {
 			w.set("example.test", "MX", "10 mx1.example.test.", "20 mx2.example.test.", "30 192.0.2.25.")
 		},

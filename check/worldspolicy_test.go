@@ -26,7 +26,7 @@ func policyWorlds() []brokenWorld {
 		{"max_age with a unit", edit("2419200", "4w"), ignore, []string{PolicyGrammar}, "4w"},
 		{"no max_age", edit("max_age: 2419200\r\n", ""), ignore, []string{PolicyGrammar}, "max_age"},
 		{"three faults", edit("mode: enforce\r\nmx: mx1.example.test", "mode: on\r\nmx: 192.0.2.25\r\n"), ignore, []string{PolicyGrammar}, "line 4"},
-		{"mx an address", edit("mx1.example.test", "192.0.2.25"), ignore, []string{PolicyGrammar, ReadersLenient}, "line 3"},
+		{"mx an address", edit("mx1.example.test", "192.0.2.25"), ignore, []string{PolicyGrammar, ReadersLenient, ReadersLose}, "line 3"},
 		{"mx with a dot at the end", edit("mx1.example.test", "mx1.example.test."), ignore, []string{PolicyGrammar, ReadersLenient}, "line 3"},
 		{"no mx", func(w *world) { w.policy("version: STSv1\r\nmode: enforce\r\nmax_age: 2419200\r\n") }, ignore, []string{PolicyGrammar}, "mx"},
 		{"line ends LF only", func(w *world) { w.policy(strings.ReplaceAll(goodPolicy, "\r", "")) }, enforce, nil, ""},

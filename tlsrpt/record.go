@@ -38,6 +38,9 @@ func Problem(rua string) error {
 	if err != nil {
 		return errors.New("it is no URI")
 	}
+	if strings.Contains(rua, "!") {
+		return errors.New("it has a bare exclamation mark; write %21")
+	}
 	switch strings.ToLower(u.Scheme) {
 	case "mailto":
 		address, err := url.PathUnescape(u.Opaque)

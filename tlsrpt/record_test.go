@@ -42,6 +42,7 @@ func TestProblem(t *testing.T) {
 		"http://example.com/":           "not sent by http",
 		"reports@example.com":           "no scheme",
 		"mailto:nobody":                 "no mail address",
+		"mailto:a@example.com!10m":      "%21",
 		"https:/path":                   "no host",
 		"mailto:%zz@example.com":        "no",
 	} {

@@ -32,6 +32,7 @@ type Answer struct {
 	// AD bit, RFC 4035 §3.2.3). Without Judged, Authenticated is false and means
 	// nothing.
 	Judged, Authenticated bool
+	Unjudged              string // why it is not Judged, after the Server's name: "does not validate"
 }
 
 // TXT returns the text of each TXT record, its strings joined.

@@ -94,8 +94,11 @@ func (r *Resolver) AuthServers(ctx context.Context, zone string) ([]AuthServer, 
 		return nil, fmt.Errorf("find the name servers of %s: %w", trimDot(zone), err)
 	}
 	servers := slices.Concat(found...)
+	if len(servers) == 0 && r.mayAsk != nil {
+		return nil, fmt.Errorf("find the name servers of %s: none of its %d name servers has an address of the public Internet", trimDot(zone), len(a.Records))
+	}
 	if len(servers) == 0 {
-		return nil, fmt.Errorf("find the name servers of %s: none of its %d name servers has an address that can be asked; repair the delegation", trimDot(zone), len(a.Records))
+		return nil, fmt.Errorf("find the name servers of %s: none of its %d name servers has an address; repair the delegation", trimDot(zone), len(a.Records))
 	}
 	return servers, nil
 }

@@ -43,6 +43,17 @@ func (r *Resolver) believed(server string) bool {
 	return host == "localhost" || err == nil && addr.IsLoopback()
 }
 
+// unjudged says why what server says of DNSSEC in m is not believed; "" if it is.
+func (r *Resolver) unjudged(ctx context.Context, server string, m *dns.Msg) string {
+	switch {
+	case !r.believed(server):
+		return "is not on this machine, so that what it says of DNSSEC could be tampered with on the way"
+	case !m.AuthenticatedData && !r.validates(ctx, server):
+		return "does not validate"
+	}
+	return ""
+}
+
 // validates reports whether a recursive resolver validates at all: it does if it
 // vouches for the root, which is signed. Without that, an answer it does not
 // vouch for tells nothing, as most resolvers of home networks and many of

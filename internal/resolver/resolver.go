@@ -180,7 +180,10 @@ func (r *Resolver) look(ctx context.Context, name string, qtype uint16, want dns
 			return fail(err)
 		}
 		a.Server = "resolver " + server
-		a.Judged = a.Judged && r.believed(server) && (m.AuthenticatedData || r.validates(ctx, server))
+		if a.Judged {
+			a.Unjudged = r.unjudged(ctx, server, m)
+			a.Judged = a.Unjudged == ""
+		}
 		a.Authenticated = a.Authenticated && a.Judged && m.AuthenticatedData
 		aliases, end, ok := followAliases(m, owner)
 		a.Aliases, a.Owner = append(a.Aliases, aliases...), trimDot(end)
