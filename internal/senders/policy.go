@@ -195,7 +195,8 @@ func oddValue(f field) bool {
 // oddSpace: white space other than blanks was stripped from a value that
 // counts.
 func oddSpace(f field) bool {
-	return f.colon && known(f) && strings.Trim(rawValue(f), blanks+"\r") != f.value
+	// A reader may have changed the case, too.
+	return f.colon && known(f) && !strings.EqualFold(strings.Trim(rawValue(f), blanks+"\r"), f.value)
 }
 
 // another: a key other than mx came before with another value.
