@@ -127,7 +127,7 @@ type Net struct {
 	SMTPPort  int      // where MX hosts are reached; default 25
 
 	TrustAD     bool     // what Resolver says about DNSSEC is believed although they are not on this machine
-	SMTPControl []string // hosts that surely take mail at SMTPPort; empty: those of large mail providers
+	SMTPControl []string // hosts that surely take mail at SMTPPort; nil: those of large mail providers, empty: none
 }
 
 // Prove says how stshost fetches its own policies back.

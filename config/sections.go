@@ -120,7 +120,10 @@ func readNet(t table) Net {
 		out.Resolver = append(out.Resolver, addr)
 	}
 	out.TrustAD, _ = t.boolean("trust_ad")
-	items, _, _ = t.list("smtp_control", smtpControlExample)
+	items, ok, _ := t.list("smtp_control", smtpControlExample)
+	if ok {
+		out.SMTPControl = []string{} // an empty list is nobody, and not the default
+	}
 	for _, it := range items {
 		name, problem, _ := parseName(it.s)
 		if problem != "" {

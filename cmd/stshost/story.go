@@ -313,7 +313,7 @@ func (d *demo) tamper(ctx context.Context) error {
 	return nil
 }
 
-func (d *demo) judged(ctx context.Context) error {
+func (d *demo) judged(ctx context.Context) (err error) {
 	d.step("stshost check judges %s as senders see it: every address, every mail host, every certificate.", demoStory)
 	r, err := d.client.Check(ctx, demoStory, true)
 	if err != nil {
@@ -325,6 +325,9 @@ func (d *demo) judged(ctx context.Context) error {
 	}
 	d.detail("senders will: %s (%d findings, no failure)", r.Verdict, len(r.Findings))
 	before := d.lab.DNS.Records(demoStory, "MX")
+	defer func() {
+		err = errors.Join(err, d.lab.DNS.Set(demoStory, "MX", before...), d.lab.DNS.Remove("mx3.mail.test", ""))
+	}()
 	if err := d.lab.DNS.Add(demoStory, "MX", "30 mx3.mail.test."); err != nil {
 		return err
 	}
@@ -344,7 +347,7 @@ func (d *demo) judged(ctx context.Context) error {
 		}
 	}
 	d.detail("in mode enforce senders would refuse it; in testing nothing is lost, and one knows")
-	return d.lab.DNS.Set(demoStory, "MX", before...)
+	return nil
 }
 
 // failures are the codes of what failed.
