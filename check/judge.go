@@ -59,6 +59,9 @@ func judgeMXOnly(ev Evidence, policy mtasts.Policy) state.MXCheck {
 		c.Passed = false
 	}
 	c.Summary = j.mxSummary()
+	if c.Judged, c.Open = j.settled(); ev.MX.Err != nil {
+		c.Open = []string{state.MXAnything}
+	}
 	return c
 }
 

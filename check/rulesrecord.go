@@ -78,6 +78,6 @@ func recordRules() []Rule {
 			"find out whose policy is served: if it is the right one, announce it under a new id; if not, see where the policy host leads"},
 		{RecordIDKept, fail, partial, "RFC 8461 §3.1", "the policy changed and the id did not", "Another policy is served than was announced under this id. Senders that hold that one do not fetch again until it runs out.",
 			"give the record a new id after each change of the policy; find out who changed the policy if it was not you"},
-		{RecordStoreSkipped, skipped, none, "RFC 8461 §3.1", "the store not asked", "The domain is hosted here, and what was served and announced before could not be read, so that it was not compared.", ""},
+		{RecordStoreSkipped, skipped, none, "RFC 8461 §3.1", "the store not asked", "Whether the domain is hosted here, and what was served and announced before, could not be read, so that nothing was compared.", ""},
 	}
 }

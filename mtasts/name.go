@@ -1,9 +1,11 @@
 package mtasts
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"strings"
 
 	"golang.org/x/net/idna"
@@ -22,9 +24,36 @@ const (
 func ParseDomain(s string) (string, error) {
 	name, err := canonicalName(strings.TrimSuffix(s, "."))
 	if err != nil {
-		return "", fmt.Errorf("%q is not a domain name: %w", s, err)
+		return "", fmt.Errorf("%q is not a domain name: %w", s, cmp.Or(mistaken(s), err))
 	}
 	return name, nil
+}
+
+// mistaken says what s is that has a domain name in it and is more than that;
+// nil if it is nothing of the kind. Nobody is silently given what he has not
+// asked for: a list of mail addresses is the wrong list.
+func mistaken(s string) error {
+	inner := func(s string) string {
+		name, err := canonicalName(strings.TrimSuffix(s, "."))
+		if err != nil {
+			return ""
+		}
+		return name
+	}
+	if u, err := url.Parse(s); err == nil && u.Scheme != "" && inner(u.Hostname()) != "" {
+		host := inner(u.Hostname())
+		if domain, ok := PolicyDomain(host); ok && strings.Contains(domain, ".") {
+			host = domain
+		}
+		return fmt.Errorf("it is a URL; write its domain alone, %s", host)
+	}
+	if at := strings.LastIndexByte(s, '@'); at >= 0 && inner(s[at+1:]) != "" {
+		return fmt.Errorf("it is a mail address; write its domain alone, %s", inner(s[at+1:]))
+	}
+	if domain, ok := strings.CutPrefix(lower(s), RecordName("")); ok && inner(domain) != "" {
+		return fmt.Errorf("it is the name of a record, and no host name; write the domain alone, %s", inner(domain))
+	}
+	return nil
 }
 
 // ParsePattern returns the canonical form of an MX pattern (RFC 8461 §3.2): a

@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -26,19 +24,32 @@ type examiner interface {
 	Examine(ctx context.Context, domain string) (state.Report, error)
 }
 
-// lookFunc makes an examiner that looks at the world as [net] of a config sets
-// it.
-type lookFunc func(*config.Config) (examiner, error)
+// lookSettings are how a command looks at the world.
+type lookSettings struct {
+	net config.Net
+	// remember is what is known of a domain that is hosted here; nil: nothing of any.
+	remember func(ctx context.Context, domain string) (*state.Served, error)
+	many     bool // domains are looked at, and may share MX hosts
+}
 
-// lookOut is the lookFunc for the real world. [prove] is left out: its `via`
-// leads to the policy hosts of this installation alone.
-func lookOut(cfg *config.Config) (examiner, error) {
-	c, err := looking(cfg.Net)
+// lookFunc makes an examiner that looks at the world so.
+type lookFunc func(lookSettings) (examiner, error)
+
+// lookOut is the lookFunc for the real world.
+func lookOut(s lookSettings) (examiner, error) {
+	c, err := s.prober()
 	if err != nil {
 		return nil, err
 	}
-	c.Remember = storeMemory(cfg)
 	return check.New(c), nil
+}
+
+// prober is the config of what looks. [prove] is left out: its `via` leads to
+// the policy hosts of this installation alone.
+func (s lookSettings) prober() (check.Config, error) {
+	c, err := looking(s.net)
+	c.Remember, c.Reuse = s.remember, s.many
+	return c, err
 }
 
 // The formats of a report.
@@ -48,7 +59,7 @@ const (
 	formatMarkdown = "markdown"
 )
 
-var checkFormats = []string{formatText, formatJSON, formatMarkdown}
+func checkFormats() []string { return []string{formatText, formatJSON, formatMarkdown} }
 
 // checkSettings are the flags of `stshost check`.
 type checkSettings struct {
@@ -83,13 +94,14 @@ describes the JSON.
 
 With --config, or STSHOST_CONFIG, the [net] settings of that config are used:
 resolver, roots and ports. Otherwise those of ` + defaultConfig + `,
-if it is there and may be read.
+if it is there and may be read. Faults elsewhere in it do not matter here.
 
 Exit codes:
   0  senders will enforce or test, for every domain
   1  one loses mail, has a policy that is ignored, or has none
   2  wrong usage, or a config that cannot be used
-  3  one could not be decided, and none is 1`,
+  3  one could not be decided, or the command was interrupted or could not
+     write its report, and none is 1`,
 		Example: `  stshost check example.org
   stshost check example.org --format markdown > report.md
   stshost check --file domains.txt --parallel 8 --json | jq -r 'select(.verdict != "enforce").domain'`,
@@ -103,24 +115,28 @@ Exit codes:
 			if err != nil {
 				return err
 			}
-			eyes, err := openEyes(cmd, o, look)
+			many := len(args) != 1 || s.file != ""
+			eyes, shut, err := openEyes(cmd, o, look, many)
 			if err != nil {
-				return err
+				// Exit code 1 is a verdict, so this is 2, as wrong usage is.
+				fmt.Fprintln(cmd.ErrOrStderr(), err)
+				return exitError(2)
 			}
+			defer shut()
 			c := &checker{examiner: eyes, checkSettings: s, out: cmd.OutOrStdout(), errOut: cmd.ErrOrStderr(), style: styleOf(cmd.OutOrStdout())}
-			if len(args) == 1 && s.file == "" {
-				return c.one(cmd.Context(), domains[0])
+			if many {
+				return c.many(cmd.Context(), domains)
 			}
-			return c.many(cmd.Context(), domains)
+			return c.one(cmd.Context(), domains[0])
 		}),
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&s.format, "format", formatText, "`format` of the report: "+strings.Join(checkFormats, ", "))
+	flags.StringVar(&s.format, "format", formatText, "`format` of the report: "+strings.Join(checkFormats(), ", "))
 	flags.StringVar(&s.file, "file", "", "also check the domains in `FILE`, one a line; - is standard input")
 	flags.IntVar(&s.parallel, "parallel", 4, fmt.Sprintf("look at this `number` of domains at once, 1 to %d", mostParallel))
 	flags.DurationVar(&s.timeout, "timeout", 30*time.Second, "give up on a domain after this `time`")
 	flags.BoolVarP(&s.verbose, "verbose", "v", false, "in text, show the evidence of what is in order too")
-	complete := cobra.FixedCompletions(checkFormats, cobra.ShellCompDirectiveNoFileComp)
+	complete := cobra.FixedCompletions(checkFormats(), cobra.ShellCompDirectiveNoFileComp)
 	if err := cmd.RegisterFlagCompletionFunc("format", complete); err != nil {
 		panic(err) // the flag is made above
 	}
@@ -130,8 +146,8 @@ Exit codes:
 // complete takes --json in and says which settings cannot be.
 func (s *checkSettings) complete(cmd *cobra.Command, o *options) error {
 	switch {
-	case !slices.Contains(checkFormats, s.format):
-		return fmt.Errorf("--format %q is none of %s", s.format, strings.Join(checkFormats, ", "))
+	case !slices.Contains(checkFormats(), s.format):
+		return fmt.Errorf("--format %q is none of %s", s.format, strings.Join(checkFormats(), ", "))
 	case o.json && cmd.Flags().Changed("format") && s.format != formatJSON:
 		return fmt.Errorf("--json contradicts --format %s; leave one of them out", s.format)
 	case s.parallel < 1 || s.parallel > mostParallel:
@@ -145,29 +161,26 @@ func (s *checkSettings) complete(cmd *cobra.Command, o *options) error {
 	return nil
 }
 
-// openEyes makes the examiner with the settings of the config. Exit code 1 is a
-// verdict, so a config that cannot be used is 2, as wrong usage is.
-func openEyes(cmd *cobra.Command, o *options, look lookFunc) (examiner, error) {
-	cfg, err := checkConfig(o.config, cmd.Flags().Changed("config") || os.Getenv("STSHOST_CONFIG") != "")
-	var eyes examiner
-	if err == nil {
-		eyes, err = look(cfg)
-	}
+// openEyes makes the examiner with the settings of the config; shut ends it.
+func openEyes(cmd *cobra.Command, o *options, look lookFunc, many bool) (eyes examiner, shut func(), err error) {
+	cfg, err := checkConfig(cmd, o)
 	if err != nil {
-		fmt.Fprintln(cmd.ErrOrStderr(), err)
-		return nil, exitError(2)
+		return nil, nil, err
 	}
-	return eyes, nil
+	remember, shut := openMemory(cmd.Context(), cfg.Store.Path)
+	eyes, err = look(lookSettings{net: cfg.Net, remember: remember, many: many})
+	if err != nil {
+		shut()
+		return nil, nil, err
+	}
+	return eyes, shut, nil
 }
 
-// checkConfig reads the config at path. One that nobody has named need not be
-// there, nor be open to everybody who wants to look at a domain.
-func checkConfig(path string, named bool) (*config.Config, error) {
-	cfg, err := loadConfig(path)
-	if !named && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)) {
-		return new(config.Config), nil
-	}
-	return cfg, err
+// checkConfig reads of the config what looking needs. One that nobody has named
+// need not be there, nor be open to everybody who wants to look at a domain.
+func checkConfig(cmd *cobra.Command, o *options) (config.Look, error) {
+	named := cmd.Flags().Changed("config") || os.Getenv("STSHOST_CONFIG") != ""
+	return config.LoadLook(o.config, !named)
 }
 
 // exitCode is what the verdict makes of the command: 0 for mail that is
@@ -182,15 +195,30 @@ func exitCode(v state.Verdict) int {
 	return 1
 }
 
-// ending ends the command with the worst of codes: what is known to be wrong is
-// worse than what is not known.
-func ending(codes ...int) error {
+// worse is the worse of two exit codes: what is known to be wrong is worse than
+// what is not known.
+func worse(a, b int) int {
 	for _, code := range []int{1, 3} {
-		if slices.Contains(codes, code) {
-			return exitError(code)
+		if a == code || b == code {
+			return code
 		}
 	}
-	return nil
+	return 0
+}
+
+// ending ends the command with an exit code.
+func ending(code int) error {
+	if code == 0 {
+		return nil
+	}
+	return exitError(code)
+}
+
+// brokenOff ends a command that could not do or say all. It is no verdict, so
+// that code, of what was examined, is the exit code if it is worse.
+func brokenOff(w io.Writer, err error, code int) error {
+	fmt.Fprintf(w, "stshost: %v\n", err)
+	return ending(worse(code, 3))
 }
 
 // terminal reports whether w is one.

@@ -47,7 +47,7 @@ type outcome struct {
 func checkWith(t *testing.T, ctx context.Context, e examiner, stdin string, args ...string) outcome {
 	t.Helper()
 	t.Setenv("STSHOST_CONFIG", "")
-	root := newRoot(func(*config.Config) (examiner, error) { return e, nil })
+	root := newRoot(func(lookSettings) (examiner, error) { return e, nil })
 	root.SetIn(strings.NewReader(stdin))
 	var out, errs strings.Builder
 	code := execute(ctx, root, append([]string{"check"}, args...), &out, &errs)
@@ -67,7 +67,7 @@ func TestCheckExitCodesAndFirstLine(t *testing.T) {
 		{"none", 1, "none.test: no MTA-STS - because of none"},
 		{"unknown", 3, "unknown.test: could not decide - because of unknown"},
 	} {
-		for _, format := range checkFormats {
+		for _, format := range checkFormats() {
 			got := checkWith(t, t.Context(), examinerFunc(verdicts), "", tt.verdict+".test", "--format", format)
 			if got.code != tt.code || got.errs != "" {
 				t.Errorf("%s as %s: exit code %d, want %d; stderr %q", tt.verdict, format, got.code, tt.code, got.errs)
@@ -91,7 +91,10 @@ func TestCheckUsageErrors(t *testing.T) {
 	}{
 		{"", []string{"stshost check needs DOMAIN"}},
 		{"192.0.2.1", []string{"it is an IP address"}},
-		{"postmaster@example.org", []string{`"postmaster@example.org" is a mail address; write its domain alone, example.org`}},
+		{"postmaster@example.org", []string{`"postmaster@example.org" is not a domain name: it is a mail address; write its domain alone, example.org`}},
+		{"https://alpha.test/", []string{`"https://alpha.test/" is not a domain name: it is a URL; write its domain alone, alpha.test`}},
+		{"_mta-sts.alpha.test", []string{"it is the name of a record, and no host name; write the domain alone, alpha.test"}},
+		{"mta-sts.alpha.test https://mta-sts.alpha.test/.well-known/mta-sts.txt", []string{"it is a URL; write its domain alone, alpha.test"}},
 		{"a..test postmaster@example.org", []string{`"a..test" is not a domain name`, "is a mail address"}},
 		{"example.org --format xml", []string{`--format "xml" is none of text, json, markdown`}},
 		{"example.org --json --format text", []string{"--json contradicts --format text"}},
@@ -100,7 +103,7 @@ func TestCheckUsageErrors(t *testing.T) {
 		{"example.org --parallel 33", []string{"from 1 to 32"}},
 		{"example.org --timeout 0s", []string{"--timeout 0s is no time"}},
 		{"example.org --no-such-flag", []string{"unknown flag"}},
-		{"--file " + list, []string{list + `:4: "not a name" is not a domain name`, list + `:5: "postmaster@b.test" is a mail address`}},
+		{"--file " + list, []string{list + `:4: "not a name" is not a domain name`, list + `:5: "postmaster@b.test" is not a domain name: it is a mail address`}},
 		{"--file " + list + " d.test a..test", []string{list + ":4: ", `"a..test" is not`}},
 		{"--file " + empty, []string{empty + " names no domain"}},
 		{"--file " + dir + "/missing", []string{"the list of domains cannot be read", "no such file"}},
@@ -173,83 +176,125 @@ func TestCheckHasTimeEnoughOnlyUpToTheTimeout(t *testing.T) {
 	})
 }
 
+// Only what looking needs is read of a config: the faults and the secrets of
+// others do not keep anybody from it.
 func TestCheckReadsNetOfTheConfig(t *testing.T) {
 	dir := t.TempDir()
 	good, bad := filepath.Join(dir, "good.toml"), filepath.Join(dir, "bad.toml")
-	writeFile(t, good, `[acme]
-accept_terms = true
-email = "hostmaster@example.org"
+	writeFile(t, good, `include = ["missing.toml"]
+nonsense = 1
+[dns.main]
+provider = "cloudflare"
+api_token_file = "missing"
 [net]
 resolver = "127.0.0.1:5300"
 smtp_port = 2525
-[[domain]]
-name = "example.org"
-mx = ["mx.example.org"]
+[store]
+url = "sqlite:none.db"
 `)
-	writeFile(t, bad, "[net]\nresolver = 7\n")
-	for _, tt := range []struct {
-		name, path string
-		named      bool
-		port       int // 0: those of nobody's config
-		fault      string
-	}{
-		{"named", good, true, 2525, ""},
-		{"default", good, false, 2525, ""},
-		{"named and not there", dir + "/missing.toml", true, 0, "missing.toml: cannot be read"},
-		{"default and not there", dir + "/missing.toml", false, 0, ""},
-		{"named and wrong", bad, true, 0, "bad.toml:2: "},
-		{"default and wrong", bad, false, 0, "bad.toml:2: "},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			cfg, err := checkConfig(tt.path, tt.named)
-			if (tt.fault != "") != (err != nil) || err != nil && !strings.Contains(err.Error(), tt.fault) {
-				t.Fatalf("error %v, want %q", err, tt.fault)
-			}
-			if err == nil && cfg.Net.SMTPPort != tt.port {
-				t.Errorf("smtp_port %d, want %d", cfg.Net.SMTPPort, tt.port)
-			}
-		})
-	}
-	t.Run("flag and environment", func(t *testing.T) {
-		for _, env := range []string{"", good} {
-			t.Setenv("STSHOST_CONFIG", env)
+	writeFile(t, bad, "[net]\nroots_file = \"missing.pem\"\n")
+	for _, env := range []bool{false, true} {
+		for path, tt := range map[string]struct {
+			code int
+			errs string
+		}{
+			good:                  {0, ""},
+			bad:                   {2, "bad.toml:2: "},
+			dir + "/missing.toml": {2, "missing.toml: cannot be read"},
+		} {
+			t.Setenv("STSHOST_CONFIG", "")
 			args := []string{"check", "enforce.test"}
-			if env == "" {
-				args = append(args, "--config", good)
+			if env {
+				t.Setenv("STSHOST_CONFIG", path)
+			} else {
+				args = append(args, "--config", path)
 			}
-			var asked config.Net
-			root := newRoot(func(cfg *config.Config) (examiner, error) {
-				asked = cfg.Net
+			var asked lookSettings
+			root := newRoot(func(s lookSettings) (examiner, error) {
+				asked = s
 				return examinerFunc(verdicts), nil
 			})
 			var out, errs strings.Builder
-			if code := execute(t.Context(), root, args, &out, &errs); code != 0 || len(asked.Resolver) != 1 || asked.Resolver[0] != "127.0.0.1:5300" {
-				t.Errorf("exit code %d, [net] is %+v, stderr %q", code, asked, errs.String())
+			if code := execute(t.Context(), root, args, &out, &errs); code != tt.code || !strings.Contains(errs.String(), tt.errs) {
+				t.Errorf("%s: exit code %d, stderr %q", path, code, errs.String())
+			}
+			if path == good && (asked.net.SMTPPort != 2525 || len(asked.net.Resolver) != 1 || asked.net.Resolver[0] != "127.0.0.1:5300" || asked.remember != nil) {
+				t.Errorf("%s gives %+v", path, asked)
 			}
 		}
-	})
-	t.Run("default and not to be read", func(t *testing.T) {
-		if os.Getuid() == 0 {
-			t.Skip("root may read everything")
+	}
+}
+
+func TestCheckOfManyReusesLooks(t *testing.T) {
+	list := filepath.Join(t.TempDir(), "list")
+	writeFile(t, list, "enforce.test\n")
+	t.Setenv("STSHOST_CONFIG", "")
+	for args, want := range map[string]bool{
+		"enforce.test":                false,
+		"enforce.test test.test":      true,
+		"--file " + list:              true,
+		"enforce.test --file " + list: true,
+	} {
+		var asked lookSettings
+		root := newRoot(func(s lookSettings) (examiner, error) {
+			asked = s
+			return examinerFunc(verdicts), nil
+		})
+		var out, errs strings.Builder
+		code := execute(t.Context(), root, append([]string{"check"}, strings.Fields(args)...), &out, &errs)
+		c, err := asked.prober()
+		if code != 0 || err != nil || c.Reuse != want {
+			t.Errorf("%s: exit code %d, %v; reuse is %v, want %v", args, code, err, c.Reuse, want)
 		}
-		if err := os.Chmod(good, 0); err != nil {
-			t.Fatal(err)
+	}
+}
+
+func TestCheckHintsAtPolicyHosts(t *testing.T) {
+	const hint = "mta-sts.alpha.test is the name of a policy host; did you mean alpha.test?\n"
+	for _, tt := range []struct{ args, stdin, want string }{
+		{"mta-sts.alpha.test", "", hint},
+		{"mta-sts.alpha.test MTA-STS.alpha.test. alpha.test", "", hint},
+		{"--file - --json", "alpha.test\nmta-sts.alpha.test\n", "standard input:2: " + hint},
+		{"mta-sts.test", "", ""}, // a top-level domain has no policy
+	} {
+		got := checkWith(t, t.Context(), examinerFunc(func(_ context.Context, domain string) (state.Report, error) {
+			return state.Report{Domain: domain, Verdict: state.VerdictEnforce}, nil
+		}), tt.stdin, strings.Fields(tt.args)...)
+		if got.code != 0 || got.errs != tt.want || !strings.Contains(got.out, "mta-sts.") {
+			t.Errorf("%s: exit code %d, stderr %q, output %q", tt.args, got.code, got.errs, got.out)
 		}
-		if cfg, err := checkConfig(good, false); err != nil || cfg.Net.SMTPPort != 0 {
-			t.Errorf("[net] is %+v, error %v; want the defaults", cfg, err)
+	}
+}
+
+// brokenWriter takes nothing.
+type brokenWriter struct{}
+
+func (brokenWriter) Write([]byte) (int, error) { return 0, errors.New("no space left") }
+
+// Exit code 1 is a verdict: that the report could not be written is not.
+func TestCheckThatCannotWrite(t *testing.T) {
+	for domains, want := range map[string]int{
+		"enforce.test": 3, "unknown.test": 3, "none.test": 1,
+		"enforce.test test.test": 3, "lose-mail.test lose-mail.test": 1,
+	} {
+		for _, format := range checkFormats() {
+			t.Setenv("STSHOST_CONFIG", "")
+			root := newRoot(func(lookSettings) (examiner, error) { return examinerFunc(verdicts), nil })
+			var errs strings.Builder
+			code := execute(t.Context(), root, append([]string{"check", "--format", format}, strings.Fields(domains)...), brokenWriter{}, &errs)
+			if code != want || errs.String() != "stshost: the report could not be written: no space left\n" {
+				t.Errorf("%s as %s: exit code %d, want %d; stderr %q", domains, format, code, want, errs.String())
+			}
 		}
-		if _, err := checkConfig(good, true); err == nil {
-			t.Error("a config that was named and cannot be read is passed over")
-		}
-	})
+	}
 }
 
 func TestCheckWithRootsThatCannotBeUsed(t *testing.T) {
-	if _, err := lookOut(&config.Config{Net: config.Net{RootsFile: filepath.Join(t.TempDir(), "missing.pem")}}); err == nil {
+	if _, err := lookOut(lookSettings{net: config.Net{RootsFile: filepath.Join(t.TempDir(), "missing.pem")}}); err == nil {
 		t.Error("roots that cannot be read are passed over")
 	}
 	t.Setenv("STSHOST_CONFIG", "")
-	root := newRoot(func(*config.Config) (examiner, error) { return nil, errors.New("cannot read the roots") })
+	root := newRoot(func(lookSettings) (examiner, error) { return nil, errors.New("cannot read the roots") })
 	var out, errs strings.Builder
 	if code := execute(t.Context(), root, []string{"check", "a.test"}, &out, &errs); code != 2 || errs.String() != "cannot read the roots\n" {
 		t.Errorf("exit code %d, stderr %q", code, errs.String())

@@ -39,6 +39,9 @@ func (s *checkSettings) domains(cmd *cobra.Command, args []string) ([]string, er
 	case len(list.names) == 0:
 		return nil, usageError{errors.New("stshost check needs DOMAIN, or a file of domains with --file")}
 	}
+	for _, hint := range list.hints {
+		fmt.Fprintln(cmd.ErrOrStderr(), hint)
+	}
 	return list.names, nil
 }
 
@@ -47,35 +50,30 @@ type domainList struct {
 	names  []string
 	seen   map[string]bool
 	faults []error
+	hints  []string
 	file   string // what messages call the file
 }
 
 // add takes a name that stands at a place; "" is the command line.
 func (l *domainList) add(place, s string) {
-	name, err := policyDomain(s)
+	if place != "" {
+		place += ": "
+	}
+	name, err := mtasts.ParseDomain(s)
 	switch {
-	case err != nil && place != "":
-		l.faults = append(l.faults, fmt.Errorf("%s: %w", place, err))
 	case err != nil:
-		l.faults = append(l.faults, err)
+		l.faults = append(l.faults, fmt.Errorf("%s%w", place, err))
 	case !l.seen[name]:
 		if l.seen == nil {
 			l.seen = map[string]bool{}
 		}
 		l.seen[name] = true
 		l.names = append(l.names, name)
-	}
-}
-
-// policyDomain is the domain that s names. An address is refused, and not
-// silently taken for its domain: a list of addresses is the wrong list.
-func policyDomain(s string) (string, error) {
-	if at := strings.LastIndexByte(s, '@'); at >= 0 {
-		if domain, err := mtasts.ParseDomain(s[at+1:]); err == nil {
-			return "", fmt.Errorf("%q is a mail address; write its domain alone, %s", s, domain)
+		// It may have a policy of its own, so it is looked at as any other.
+		if domain, ok := mtasts.PolicyDomain(name); ok && strings.Contains(domain, ".") {
+			l.hints = append(l.hints, fmt.Sprintf("%s%s is the name of a policy host; did you mean %s?", place, name, domain))
 		}
 	}
-	return mtasts.ParseDomain(s)
 }
 
 // read takes the domains of a file: one a line, blank lines and comments aside.
@@ -92,7 +90,7 @@ func (l *domainList) read(cmd *cobra.Command, path string) error {
 	l.file = escaped(name)
 	text, err := readInterruptibly(cmd.Context(), in)
 	if errors.Is(err, context.Canceled) {
-		return errInterrupted
+		return brokenOff(cmd.ErrOrStderr(), errInterrupted, 0)
 	}
 	if err != nil {
 		return usageError{fmt.Errorf("the list of domains cannot be read: %w", err)}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,7 +21,7 @@ type checker struct {
 	style       style
 }
 
-// errInterrupted ends a command that a signal ended before anything was done.
+// errInterrupted says that a signal ended the command before anything was done.
 var errInterrupted = errors.New("interrupted before any domain was examined")
 
 // one examines one domain.
@@ -31,7 +32,7 @@ func (c *checker) one(ctx context.Context, domain string) error {
 		return nil
 	})
 	if err != nil {
-		return err
+		return brokenOff(c.errOut, err, 0)
 	}
 	var text string
 	switch c.format {
@@ -42,72 +43,94 @@ func (c *checker) one(ctx context.Context, domain string) error {
 	default:
 		text = c.style.report(report, c.verbose)
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		err = c.write(text)
 	}
-	if _, err := io.WriteString(c.out, text); err != nil {
-		return err
+	if err != nil {
+		return brokenOff(c.errOut, err, exitCode(report.Verdict))
 	}
 	return ending(exitCode(report.Verdict))
 }
 
-// many examines domains and writes JSON as they end, all else in their order
-// when all have ended, or ctx has.
+// write writes to standard output.
+func (c *checker) write(text string) error {
+	if text == "" {
+		return nil
+	}
+	if _, err := io.WriteString(c.out, text); err != nil {
+		return fmt.Errorf("the report could not be written: %w", err)
+	}
+	return nil
+}
+
+// many examines domains and writes JSON as they end, and forgets it; all else in
+// their order when all have ended, or ctx has.
 func (c *checker) many(ctx context.Context, domains []string) error {
-	reports := make([]*state.Report, len(domains))
-	var codes []int
+	code, done := 0, 0
+	kept := make([]*result, len(domains))
 	bar := c.progress(len(domains))
 	err := c.examineAll(ctx, domains, func(i int, r state.Report) error {
-		reports[i] = &r
-		codes = append(codes, exitCode(r.Verdict))
+		code, done = worse(code, exitCode(r.Verdict)), done+1
 		bar.step()
 		if c.format != formatJSON {
+			kept[i] = c.keep(r)
 			return nil
 		}
 		line, err := jsonText(r, "")
-		if err == nil {
-			_, err = io.WriteString(c.out, line)
+		if err != nil {
+			return err
 		}
-		return err
+		return c.write(line)
 	})
 	bar.end()
-	if err != nil && !errors.Is(err, errInterrupted) {
-		return err
+	if errors.Is(err, errInterrupted) {
+		err = fmt.Errorf("interrupted: %d of %s were examined", done, counted(len(domains), "domain"))
 	}
-	if err := c.table(reports); err != nil {
-		return err
+	if err := cmp.Or(c.write(c.summary(kept)), err); err != nil {
+		return brokenOff(c.errOut, err, code)
 	}
-	if err != nil {
-		return fmt.Errorf("interrupted: %d of %s were examined", len(codes), counted(len(domains), "domain"))
-	}
-	return ending(codes...)
+	return ending(code)
 }
 
-// table writes what there is to say when all is done.
-func (c *checker) table(reports []*state.Report) error {
-	var done []state.Report
+// result is what is kept of a domain until the last one is done.
+type result struct {
+	row
+	report *state.Report // nil where the row is all that will be said
+}
+
+// keep is the least of a report that its format needs: there may be very many.
+func (c *checker) keep(r state.Report) *result {
+	if c.format == formatMarkdown || c.verbose {
+		return &result{rowOf(r), &r}
+	}
+	return &result{rowOf(r), nil}
+}
+
+// summary is what there is to say when all is done; nil is a domain that was
+// not examined, or of which all is said.
+func (c *checker) summary(kept []*result) string {
+	var rows []row
+	var reports []state.Report
+	for _, r := range kept {
+		if r == nil {
+			continue
+		}
+		rows = append(rows, r.row)
+		if r.report != nil {
+			reports = append(reports, *r.report)
+		}
+	}
+	switch {
+	case len(rows) == 0:
+		return ""
+	case c.format == formatMarkdown:
+		return markdownReports(reports)
+	}
+	var b strings.Builder
 	for _, r := range reports {
-		if r != nil {
-			done = append(done, *r)
-		}
+		b.WriteString(c.style.report(r, true) + "\n")
 	}
-	if len(done) == 0 || c.format == formatJSON {
-		return nil
-	}
-	text := ""
-	switch c.format {
-	case formatMarkdown:
-		text = markdownReports(done)
-	default:
-		if c.verbose {
-			for _, r := range done {
-				text += c.style.report(r, true) + "\n"
-			}
-		}
-		text += c.style.table(done)
-	}
-	_, err := io.WriteString(c.out, text)
-	return err
+	return b.String() + c.style.table(rows)
 }
 
 // examineAll examines domains, c.parallel at once, and hands over each report
@@ -117,15 +140,17 @@ func (c *checker) examineAll(ctx context.Context, domains []string, each func(i 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	type outcome struct {
-		i      int
-		report state.Report
+		i       int
+		report  state.Report
+		spoiled bool // ctx had ended, and the report may owe to that
 	}
 	next, done := make(chan int), make(chan outcome)
 	for range min(c.parallel, len(domains)) {
 		go func() {
 			for i := range next {
+				report := c.examine(ctx, domains[i])
 				select {
-				case done <- outcome{i, c.examine(ctx, domains[i])}:
+				case done <- outcome{i, report, ctx.Err() != nil}:
 				case <-ctx.Done():
 				}
 			}
@@ -144,7 +169,7 @@ func (c *checker) examineAll(ctx context.Context, domains []string, each func(i 
 	for range domains {
 		select {
 		case o := <-done:
-			if ctx.Err() != nil { // and what came may owe to that
+			if o.spoiled {
 				return errInterrupted
 			}
 			if err := each(o.i, o.report); err != nil {

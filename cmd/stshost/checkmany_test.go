@@ -48,7 +48,7 @@ func TestCheckManyExitCodes(t *testing.T) {
 		"enforce.a lose-mail.a":      1,
 		"none.a unknown.a enforce.a": 1,
 	} {
-		for _, format := range checkFormats {
+		for _, format := range checkFormats() {
 			got := checkWith(t, t.Context(), examinerFunc(verdicts), "", append(strings.Fields(domains), "--format", format)...)
 			if got.code != want || got.errs != "" {
 				t.Errorf("%s as %s: exit code %d, want %d; stderr %q", domains, format, got.code, want, got.errs)
@@ -124,6 +124,26 @@ func TestCheckJSONLinesAreOneLineEach(t *testing.T) {
 	}
 }
 
+// A list may be of a million domains: no more is kept than will be said.
+func TestCheckKeepsLittle(t *testing.T) {
+	for _, tt := range []struct {
+		format  string
+		verbose bool
+		full    bool
+	}{
+		{formatText, false, false},
+		{formatText, true, true},
+		{formatMarkdown, false, true},
+	} {
+		c, _, _ := newChecker(nil, tt.format)
+		c.verbose = tt.verbose
+		kept := c.keep(fullReport())
+		if kept.row != rowOf(fullReport()) || kept.fail != 1 || kept.warn != 1 || (kept.report != nil) != tt.full {
+			t.Errorf("%+v: kept are %+v", tt, kept)
+		}
+	}
+}
+
 func TestCheckListOfDomains(t *testing.T) {
 	list := "\ufeff# ours\r\nenforce.test\r\n\r\n  TEST.test.  # soon\r\nenforce.test\r\n"
 	got := checkWith(t, t.Context(), examinerFunc(verdicts), list, "--file", "-", "none.test", "test.test")
@@ -184,27 +204,34 @@ func TestCheckInterruptedShowsWhatIsDone(t *testing.T) {
 		if time.Since(began) != 90*time.Second {
 			t.Errorf("ended after %v", time.Since(began))
 		}
-		var coded exitError
-		if err == nil || errors.As(err, &coded) || err.Error() != "interrupted: 1 of 2 domains were examined" {
-			t.Errorf("ended with %v", err)
+		if !errors.Is(err, exitError(3)) || errs.String() != "stshost: interrupted: 1 of 2 domains were examined\n" {
+			t.Errorf("ended with %v, stderr %q", err, errs)
 		}
-		if !strings.Contains(out.String(), "a.test") || strings.Contains(out.String(), "stuck.test") || errs.Len() > 0 {
-			t.Errorf("output %q, stderr %q", out, errs)
+		if !strings.Contains(out.String(), "a.test") || strings.Contains(out.String(), "stuck.test") {
+			t.Errorf("output %q", out)
 		}
 		close(stuck)
 	})
 }
 
-func TestCheckInterruptedIsExitCode1(t *testing.T) {
-	for _, args := range [][]string{{"a.test"}, {"a.test", "b.test"}, {"a.test", "b.test", "--json"}} {
+// An interruption is no verdict: exit code 1 is that of a domain only.
+func TestCheckInterruptedIsExitCode3(t *testing.T) {
+	for args, want := range map[string]int{
+		"a.test": 3, "a.test b.test": 3, "a.test b.test --json": 3, "a.test b.test --format markdown": 3,
+		"enforce.test a.test": 3, "lose-mail.test a.test": 1, "none.test a.test --json": 1,
+	} {
 		ctx, cancel := context.WithCancel(t.Context())
-		got := checkWith(t, ctx, examinerFunc(func(ctx context.Context, _ string) (state.Report, error) {
+		got := checkWith(t, ctx, examinerFunc(func(ctx context.Context, domain string) (state.Report, error) {
+			if domain != "a.test" && domain != "b.test" {
+				return verdicts(ctx, domain)
+			}
 			cancel()
 			<-ctx.Done()
 			return state.Report{}, ctx.Err()
-		}), "", args...)
-		if got.code != 1 || got.out != "" || !strings.HasPrefix(got.errs, "stshost: interrupted") {
-			t.Errorf("%v: exit code %d, stdout %q, stderr %q", args, got.code, got.out, got.errs)
+		}), "", append(strings.Fields(args), "--parallel", "1")...)
+		first, _, _ := strings.Cut(args, " ")
+		if got.code != want || strings.Contains(got.out, first) != !strings.HasPrefix(first, "a.") || !strings.HasPrefix(got.errs, "stshost: interrupted") {
+			t.Errorf("%v: exit code %d, want %d; stdout %q, stderr %q", args, got.code, want, got.out, got.errs)
 		}
 	}
 }
@@ -227,18 +254,18 @@ func TestCheckInterruptedWhileTheListIsTyped(t *testing.T) {
 	root := newRoot(nil)
 	root.SetIn(in)
 	var out, errs strings.Builder
-	if code := execute(ctx, root, []string{"check", "--file", "-"}, &out, &errs); code != 1 || !strings.Contains(errs.String(), "interrupted") {
+	if code := execute(ctx, root, []string{"check", "--file", "-"}, &out, &errs); code != 3 || !strings.HasPrefix(errs.String(), "stshost: interrupted") {
 		t.Errorf("exit code %d, stderr %q", code, errs.String())
 	}
 }
 
 func TestCheckEndsWhereNobodyReads(t *testing.T) {
-	c, _, _ := newChecker(examinerFunc(verdicts), formatJSON)
+	c, _, errs := newChecker(examinerFunc(verdicts), formatJSON)
 	out, written := io.Pipe()
 	out.Close()
 	c.out = written
-	if err := c.many(t.Context(), []string{"enforce.test", "test.test"}); !errors.Is(err, io.ErrClosedPipe) {
-		t.Errorf("ended with %v", err)
+	if err := c.many(t.Context(), []string{"enforce.test", "test.test"}); !errors.Is(err, exitError(3)) || !strings.Contains(errs.String(), io.ErrClosedPipe.Error()) {
+		t.Errorf("ended with %v, stderr %q", err, errs)
 	}
 }
 

@@ -28,11 +28,13 @@ func markdownReports(reports []state.Report) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# MTA-STS of %s\n\n", counted(len(reports), "domain"))
 	b.WriteString("| Domain | Verdict | Fail | Warn | Reason |\n|---|---|--:|--:|---|\n")
-	for _, r := range reports {
-		fmt.Fprintf(&b, "| %s | %s | %d | %d | %s |\n", markdownText(r.Domain), markdownText(verdictWord(r.Verdict)),
-			number(r, state.CheckFail), number(r, state.CheckWarn), markdownText(r.Summary))
+	rows := make([]row, len(reports))
+	for i, report := range reports {
+		r := rowOf(report)
+		rows[i] = r
+		fmt.Fprintf(&b, "| %s | %s | %d | %d | %s |\n", markdownText(r.domain), markdownText(verdictWord(r.verdict)), r.fail, r.warn, markdownText(r.summary))
 	}
-	fmt.Fprintf(&b, "\n%s\n", markdownText(tally(reports)))
+	fmt.Fprintf(&b, "\n%s\n", markdownText(tally(rows)))
 	for _, r := range reports {
 		if len(partsOf(r.Findings)[0].findings) == 0 {
 			continue

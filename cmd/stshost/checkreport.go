@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -28,7 +27,7 @@ const margin = 9
 // in order. Of the last two, evidence is for those who ask.
 func (st style) report(r state.Report, verbose bool) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %s - %s\n", escaped(r.Domain), st.paint(verdictLine(r.Verdict), verdictColor(r.Verdict)...), escaped(r.Summary))
+	b.WriteString(st.first(r) + "\n")
 	for _, part := range partsOf(r.Findings) {
 		if len(part.findings) == 0 {
 			continue
@@ -50,6 +49,17 @@ func (st style) report(r state.Report, verbose bool) string {
 		fmt.Fprintf(&b, "\nexamined at %s in %.1f s\n", stamp(r.Time), r.Seconds)
 	}
 	return b.String()
+}
+
+// first is the first line: the verdict and its reason. No line is broken within
+// the verdict: while that is done, no-break spaces stand in it, which escaped
+// text has none of.
+func (st style) first(r state.Report) string {
+	const noBreak = "\u00a0"
+	verdict := verdictLine(r.Verdict)
+	whole := strings.ReplaceAll(verdict, " ", noBreak)
+	line := st.wrapped(escaped(r.Domain) + ": " + whole + " - " + escaped(r.Summary))
+	return strings.Replace(line, whole, st.paint(verdict, verdictColor(r.Verdict)...), 1)
 }
 
 // part is the findings of one kind. Of some all is said, of others a line.
@@ -224,48 +234,4 @@ func (st style) wrapped(line string) string {
 		column += length
 	}
 	return b.String()
-}
-
-// table is many domains in a line each, and how many there are of each verdict.
-func (st style) table(reports []state.Report) string {
-	widest, widestVerdict := len("DOMAIN"), len("VERDICT")
-	for _, r := range reports {
-		widest = max(widest, utf8.RuneCountInString(escaped(r.Domain)))
-		widestVerdict = max(widestVerdict, utf8.RuneCountInString(verdictWord(r.Verdict)))
-	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "%-*s  %-*s  FAIL  WARN  REASON\n", widest, "DOMAIN", widestVerdict, "VERDICT")
-	for _, r := range reports {
-		// Escape sequences of colour have no width, which the verbs do not know.
-		verdict := fmt.Sprintf("%-*s", widestVerdict, verdictWord(r.Verdict))
-		fmt.Fprintf(&b, "%-*s  %s  %4d  %4d  %s\n", widest, escaped(r.Domain), st.paint(verdict, verdictColor(r.Verdict)...),
-			number(r, state.CheckFail), number(r, state.CheckWarn), cmp.Or(escaped(r.Summary), "-"))
-	}
-	fmt.Fprintf(&b, "\n%s\n", tally(reports))
-	return b.String()
-}
-
-// number is how many findings have a status.
-func number(r state.Report, s state.CheckStatus) (n int) {
-	for _, f := range r.Findings {
-		if f.Status == s {
-			n++
-		}
-	}
-	return n
-}
-
-// tally counts domains by verdict, the worst first.
-func tally(reports []state.Report) string {
-	counts := map[state.Verdict]int{}
-	for _, r := range reports {
-		counts[r.Verdict]++
-	}
-	var parts []string
-	for _, v := range []state.Verdict{state.VerdictLoseMail, state.VerdictIgnore, state.VerdictNone, state.VerdictUnknown, state.VerdictTest, state.VerdictEnforce} {
-		if counts[v] > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", counts[v], verdictWord(v)))
-		}
-	}
-	return counted(len(reports), "domain") + ": " + strings.Join(parts, ", ")
 }

@@ -57,6 +57,7 @@ func TestCheckGoldenReports(t *testing.T) {
 		"report.txt":         style{}.report(report, false),
 		"report-verbose.txt": style{}.report(report, true),
 		"report-80.txt":      style{width: 80}.report(report, false),
+		"report-40.txt":      style{width: 40}.report(report, false),
 		"report.md":          markdownReport(report),
 		"reports.md":         markdownReports([]state.Report{report, other}),
 	} {
@@ -95,7 +96,8 @@ func TestNothingHostileReachesTheTerminal(t *testing.T) {
 	for name, got := range map[string]string{
 		"text":          style{}.report(r, true),
 		"text, wrapped": style{width: 60}.report(r, true),
-		"table":         style{}.table([]state.Report{r}),
+		"table, cut":    style{width: 60}.table([]row{rowOf(r)}),
+		"table":         style{}.table([]row{rowOf(r)}),
 		"JSON":          long,
 		"markdown":      markdownReport(r),
 		"markdown many": markdownReports([]state.Report{r, r}),
@@ -170,6 +172,10 @@ func TestColoursAreForTerminalsOnly(t *testing.T) {
 	if got := styleOf(&strings.Builder{}); got != (style{}) {
 		t.Errorf("what is no terminal has the style %+v", got)
 	}
+	narrow := style{color: true, width: 30}.report(r, false)
+	if !strings.Contains(narrow, "\x1b[31;1msenders will: LOSE MAIL\x1b") || strings.Contains(narrow, "\u00a0") {
+		t.Errorf("on a narrow terminal the verdict is broken: %q", narrow)
+	}
 	plain := regexp.MustCompile("\x1b\\[[0-9;]*m").ReplaceAllString(coloured, "")
 	if want := (style{}).report(r, false); plain != want {
 		t.Errorf("colours change the text (-want +got):\n%s", cmp.Diff(want, plain))
@@ -187,5 +193,34 @@ func TestWrapped(t *testing.T) {
 		if got := st.wrapped(in); got != want {
 			t.Errorf("wrapped(%q) = %q, want %q", in, got, want)
 		}
+	}
+}
+
+func TestTableIsCutAtTheTerminal(t *testing.T) {
+	rows := []row{
+		{"example.org", state.VerdictLoseMail, "the policy enforces, and mx2.example.org → is in none of its patterns", 1, 2},
+		{"example.net", state.VerdictEnforce, "fits in", 0, 0},
+	}
+	const wide = `DOMAIN       VERDICT    FAIL  WARN  REASON
+example.org  LOSE MAIL     1     2  the policy enforces, and mx2.example.org → is in none of its patterns
+example.net  enforce       0     0  fits in
+
+2 domains: 1 LOSE MAIL, 1 enforce
+`
+	for width, reason := range map[int]string{0: "", 200: "", 52: "the policy enfo…", 36: "…", 10: "…"} {
+		want := wide
+		if reason != "" {
+			want = strings.Replace(wide, rows[0].summary, reason, 1)
+		}
+		if width == 36 || width == 10 {
+			want = strings.Replace(want, "fits in", "…", 1)
+		}
+		if diff := cmp.Diff(want, style{width: width}.table(rows)); diff != "" {
+			t.Errorf("%d columns (-want +got):\n%s", width, diff)
+		}
+	}
+	coloured := style{width: 52, color: true}.table(rows)
+	if !strings.Contains(coloured, "the policy enfo…\n") {
+		t.Errorf("colour changes the width: %q", coloured)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io/fs"
 	"net"
-	"slices"
 	"time"
 
 	"github.com/stshost/stshost/check"
@@ -21,18 +20,27 @@ type examiners struct {
 	anywhere *check.Prober
 }
 
-// wireExaminers makes both. [prove] via is not for them: it leads to the policy
-// hosts of this installation alone.
+// wireExaminers makes both.
 func (s *service) wireExaminers(cfg *config.Config) error {
-	c, err := looking(cfg.Net)
+	public, anywhere, err := s.examining(cfg.Net)
 	if err != nil {
 		return err
 	}
-	c.Remember = s.remembered
-	s.examiners.anywhere = check.New(c)
-	c.PublicOnly = true
-	s.examiners.public = check.New(c)
+	s.examiners = examiners{public: check.New(public), anywhere: check.New(anywhere)}
 	return nil
+}
+
+// examining is how both look. [prove] via is not for them: it leads to the policy
+// hosts of this installation alone. Nor is the store for the public one, which
+// strangers ask.
+func (s *service) examining(net config.Net) (public, anywhere check.Config, err error) {
+	c, err := looking(net)
+	public, anywhere = c, c
+	public.PublicOnly = true
+	anywhere.Remember = func(ctx context.Context, domain string) (*state.Served, error) {
+		return remembered(ctx, inForce{s}, domain, s.meters.now())
+	}
+	return public, anywhere, err
 }
 
 // own reports whether a connection from that address is one of theirs.
@@ -51,55 +59,63 @@ func (s *service) Check(ctx context.Context, domain string, allowPrivate bool) (
 	return s.examiners.public.Examine(ctx, domain)
 }
 
-// remembered is what is known of a domain that is hosted here; nil of others.
-func (s *service) remembered(ctx context.Context, domain string) (*state.Served, error) {
-	snap, ok := s.reconciler.Snapshot(domain)
-	if !ok || snap.State.BodySHA256 == "" {
+// journal is where the state and the bodies of hosted domains are kept. Of a
+// domain that it does not have, Domain returns [state.ErrNotFound].
+type journal interface {
+	Domain(ctx context.Context, name string) (state.Domain, error)
+	Bodies(ctx context.Context, domain string) ([]state.Body, error)
+}
+
+// remembered is what the journal has of a domain; nil of one that is not hosted.
+func remembered(ctx context.Context, j journal, domain string, now time.Time) (*state.Served, error) {
+	row, err := j.Domain(ctx, domain)
+	if errors.Is(err, state.ErrNotFound) || err == nil && row.BodySHA256 == "" {
 		return nil, nil
 	}
-	bodies, err := s.store.Bodies(ctx, domain)
 	if err != nil {
 		return nil, err
 	}
-	return served(snap.State, bodies, s.meters.now()), nil
+	bodies, err := j.Bodies(ctx, domain)
+	if err != nil {
+		return nil, err
+	}
+	return &state.Served{ID: row.ID, SHA256: row.BodySHA256, Horizon: horizon(bodies, now), Mode: row.Mode}, nil
 }
 
-// storeMemory is what a command can know of the domains of cfg: what the store
-// has, whether a server runs or not. A config of nobody's has no store.
-func storeMemory(cfg *config.Config) func(context.Context, string) (*state.Served, error) {
-	if cfg.Store.Path == "" {
-		return nil
+// inForce is the journal of a service that runs.
+type inForce struct{ s *service }
+
+func (f inForce) Domain(_ context.Context, name string) (state.Domain, error) {
+	snap, ok := f.s.reconciler.Snapshot(name)
+	if !ok {
+		return state.Domain{}, state.ErrNotFound
 	}
-	return func(ctx context.Context, domain string) (_ *state.Served, err error) {
-		if !slices.ContainsFunc(cfg.Domains, func(d config.Domain) bool { return d.Name == domain }) {
-			return nil, nil
-		}
-		s, err := store.OpenReadOnly(ctx, cfg.Store.Path)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, nil // nothing has run yet
-		}
-		if err != nil {
-			return nil, err
-		}
-		defer func() { err = errors.Join(err, s.Close()) }()
-		row, err := s.Domain(ctx, domain)
-		if errors.Is(err, state.ErrNotFound) || err == nil && row.BodySHA256 == "" {
-			return nil, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		bodies, err := s.Bodies(ctx, domain)
-		if err != nil {
-			return nil, err
-		}
-		return served(row, bodies, time.Now()), nil
-	}
+	return snap.State, nil
 }
 
-// served is what the journal and the ledger of a domain remember.
-func served(row state.Domain, bodies []state.Body, now time.Time) *state.Served {
-	return &state.Served{ID: row.ID, SHA256: row.BodySHA256, Horizon: horizon(bodies, now), Mode: row.Mode}
+func (f inForce) Bodies(ctx context.Context, domain string) ([]state.Body, error) {
+	return f.s.store.Bodies(ctx, domain)
+}
+
+// openMemory opens the store at path for a command, which remembers hosted
+// domains whether a server runs or not; shut closes it. Without path, or before
+// anything has run, nothing is remembered. That the store cannot be read is no
+// fault of a domain, and told with each.
+func openMemory(ctx context.Context, path string) (remember func(context.Context, string) (*state.Served, error), shut func()) {
+	if path == "" {
+		return nil, func() {}
+	}
+	s, err := store.OpenReadOnly(ctx, path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, func() {}
+	case err != nil:
+		return func(context.Context, string) (*state.Served, error) { return nil, err }, func() {}
+	}
+	remember = func(ctx context.Context, domain string) (*state.Served, error) {
+		return remembered(ctx, s, domain, time.Now())
+	}
+	return remember, func() { s.Close() } // was only read: nothing can be lost
 }
 
 // horizon is until when senders may hold one of these bodies that is in mode
