@@ -115,6 +115,9 @@ func (j *judgement) worst(prefix, fallback string) string {
 	if best == nil {
 		return fallback
 	}
+	if strings.HasPrefix(best.Text, best.Subject+" ") {
+		return best.Text
+	}
 	return fmt.Sprintf("%s: %s", best.Subject, best.Text)
 }
 

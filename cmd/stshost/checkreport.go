@@ -90,12 +90,16 @@ func partsOf(findings []state.Finding) []part {
 func (st style) finding(b *strings.Builder, f state.Finding, full, evidence bool) {
 	label := statusWord(f.Status)
 	pad := strings.Repeat(" ", max(1, margin-utf8.RuneCountInString(label)))
-	first := st.wrapped(label + pad + subjectAnd(f, escaped))
+	text := subjectAnd(f, escaped)
+	if f.Status == state.CheckSkipped && !full && !evidence {
+		text += " (" + escaped(f.Code) + ")" // there is no other line to have it
+	}
+	first := st.wrapped(label + pad + text)
 	b.WriteString(st.paint(label, statusColor(f.Status)...) + strings.TrimPrefix(first, label) + "\n")
 	line := func(text string) {
 		b.WriteString(st.wrapped(strings.Repeat(" ", margin)+text) + "\n")
 	}
-	if full && f.Remedy != "" {
+	if (full || evidence) && f.Remedy != "" {
 		line("what to do: " + escaped(f.Remedy))
 	}
 	if evidence {
@@ -110,7 +114,7 @@ func (st style) finding(b *strings.Builder, f state.Finding, full, evidence bool
 
 // subjectAnd is what a finding is about and what was found.
 func subjectAnd(f state.Finding, escape func(string) string) string {
-	if f.Subject == "" {
+	if f.Subject == "" || strings.HasPrefix(f.Text, f.Subject+" ") {
 		return escape(f.Text)
 	}
 	return escape(f.Subject) + ": " + escape(f.Text)
