@@ -76,7 +76,7 @@ func hostRules() []Rule {
 		{HostMediaParameters, warn, partial, fetching, "odd parameters of the media type", "Senders are to pass over the parameters of the media type; there are readers that refuse the policy when they break the grammar.",
 			"send the header `Content-Type: text/plain`, with `charset=utf-8` or nothing after it"},
 		{HostSize, fail, partial, fetching, "too large", "Senders need not read more than 64 KB, and stop there.", "make the policy shorter, with a pattern such as *.example.net for many MX hosts"},
-		{HostSlow, warn, partial, fetching, "slow", "The answer takes many seconds. Senders need not wait for longer than a minute, and impatient ones give up sooner.",
+		{HostSlow, warn, partial, fetching, "slow", "The answer takes more than ten seconds. Senders need not wait for longer than a minute, and impatient ones give up sooner.",
 			"serve the policy as a static file"},
 		{HostTimeout, unknown, none, fetching, "no answer in time", "TLS is established, and no whole answer comes for as long as is waited here. Senders wait for up to a minute, most of them less.",
 			"see why the web server is so slow; serve the policy as a static file"},
