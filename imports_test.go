@@ -21,6 +21,7 @@ var mayImport = map[string][]string{
 	"templates": {},
 
 	"internal/state":          {"mtasts"},
+	"internal/dispatch":       {},
 	"internal/caa":            {},
 	"internal/resolver":       {"internal/caa"},
 	"internal/senders":        {"mtasts"},
@@ -38,8 +39,8 @@ var mayImport = map[string][]string{
 	"dnsupdate": {"mtasts", "internal/state", "internal/resolver"},
 	"check":     {"mtasts", "tlsrpt", "internal/state", "internal/resolver", "internal/caa", "internal/senders"},
 	"server":    {"mtasts", "templates", "internal/state"},
-	"reconcile": {"mtasts", "internal/state"},
-	"mxwatch":   {"mtasts", "internal/state"},
+	"reconcile": {"mtasts", "internal/state", "internal/dispatch"},
+	"mxwatch":   {"mtasts", "internal/state", "internal/dispatch"},
 	"notify":    {"internal/state"},
 
 	"bench": {"mtasts", "server", "store", "internal/lab", "internal/state"},

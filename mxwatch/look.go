@@ -3,153 +3,120 @@ package mxwatch
 import (
 	"context"
 	"errors"
-	"fmt"
-	"maps"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/stshost/stshost/internal/state"
 	"github.com/stshost/stshost/mtasts"
 )
 
-// lookTimeout bounds one look: a few hosts with a few addresses each fit in
-// well, and a host that never answers holds up one worker for no longer.
+// lookTimeout bounds one look. What was not seen by then is not known.
 const lookTimeout = 2 * time.Minute
 
 // look looks at one domain, of which last is known, and returns what is known
 // then. idle says that there is nothing to look at before the domain serves
 // another policy.
-func (w *Watch) look(ctx context.Context, name string, last state.MXWatch) (next state.MXWatch, idle bool) {
-	p, ok := w.cfg.Policy(name)
+func (w *Watch) look(ctx context.Context, d *domain, last state.MXWatch) (next state.MXWatch, idle bool) {
+	p, ok := w.cfg.Policy(d.name)
 	switch {
 	case !ok:
 		return last, true
 	case p.Mode == mtasts.ModeNone: // senders do as without a policy (RFC 8461 §5)
-		return w.drop(ctx, name, last, p)
+		return w.drop(context.WithoutCancel(ctx), d, last, p)
 	}
-	seen, err := w.cfg.Prober.CheckMX(ctx, name, p.MX, p.Mode)
+	seen, err := w.cfg.Prober.CheckMX(ctx, d.name, p.MX, p.Mode)
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
 		return last, false // a stop, or the domain left: nothing is known of the hosts
 	case err != nil:
-		seen = state.MXCheck{Unknown: true, Summary: "the MX hosts could not be looked at: " + err.Error()}
-	}
-	seen.Domain, seen.Time = name, w.cfg.Now()
-	return w.conclude(context.WithoutCancel(ctx), last, judge(seen, last, p.Mode), p), false
-}
-
-// judge is what is known after a look: what could not be told leaves the
-// trouble that was told as it is.
-func judge(seen state.MXCheck, last state.MXWatch, mode mtasts.Mode) state.MXWatch {
-	next := state.MXWatch{MXCheck: seen, Attempts: last.Attempts + 1, Told: last.Told}
-	switch {
-	case fails(seen):
-		f := worst(seen.Findings)
-		next.Told = state.Trouble{Severity: state.SeverityWarning, Reason: sentence(seen.Summary), Remedy: sentence(f.Remedy)}
-		// An address that takes no connection costs mail under no policy.
-		if mode == mtasts.ModeEnforce && (f.Harm == state.HarmLoss || f.Harm == state.HarmNone) {
-			next.Told.Severity = state.SeverityCritical
+		seen = state.MXCheck{
+			Unknown: true, Summary: "the MX hosts could not be looked at: " + err.Error(), Open: []string{state.MXAnything},
 		}
-	case !seen.Unknown:
-		next.Attempts, next.Told = 0, state.Trouble{}
 	}
-	return next
+	seen.Domain, seen.Time = d.name, w.cfg.Now()
+	return w.conclude(context.WithoutCancel(ctx), d, seen, last, p), false
 }
 
-// fails reports whether an MX host would be refused. Of some hosts that may be
-// known while of others nothing can be told.
-func fails(seen state.MXCheck) bool {
-	if seen.Passed || !seen.Unknown {
-		return !seen.Passed
-	}
-	return slices.ContainsFunc(seen.Findings, func(f state.Finding) bool { return f.Status == state.CheckFail })
+// confirm is for how long a connection has to fail until that counts: until the
+// look that comes after the first one.
+func (w *Watch) confirm() time.Duration {
+	return min(firstRetry, w.interval()) * 9 / 10
 }
 
 // conclude stores what a look saw, and tells what is new in it.
-func (w *Watch) conclude(ctx context.Context, last, next state.MXWatch, p mtasts.Policy) state.MXWatch {
-	if err := w.cfg.Store.SaveMXCheck(ctx, next); err != nil {
+func (w *Watch) conclude(ctx context.Context, d *domain, seen state.MXCheck, last state.MXWatch, p mtasts.Policy) state.MXWatch {
+	confirm := w.confirm()
+	next := judge(seen, last, p.Mode, confirm)
+	told, e := tell(seen, next, p, confirm)
+	switch err := w.keep(ctx, d, told, e); {
+	case errors.Is(err, errLeft):
+		return last
+	case err != nil:
 		// What the store does not have is not told: the next look, which comes
 		// soon, finds it once more.
-		w.log.Error("what was seen of MX hosts cannot be stored", "domain", next.Domain, "error", err)
-		next.Told, next.Attempts = last.Told, max(next.Attempts, 1)
+		w.log.Error("what was seen of MX hosts cannot be stored", "domain", d.name, "error", err)
+		next.Attempts = max(next.Attempts, 1)
 		return next
-	}
-	e := state.Event{Domain: next.Domain, Evidence: map[string]string{"mode": string(p.Mode), "mx": strings.Join(p.MX, " ")}}
-	switch {
-	case next.Told.Severity.Rank() > last.Told.Severity.Rank():
-		e.Kind, e.Severity, e.Remedy = state.KindMXFailed, next.Told.Severity, next.Told.Remedy
-		e.Text = "something is wrong with the MX hosts: " + next.Told.Reason
-		e.Evidence["reason"] = next.Told.Reason
-		addFindings(e.Evidence, next.Findings)
-		w.log.Warn("something is wrong with the MX hosts", "domain", next.Domain, "reason", next.Told.Reason, "remedy", next.Told.Remedy)
-	case next.Told.Severity == "" && last.Told.Severity != "":
-		e.Kind, e.Severity = state.KindMXRecovered, state.SeverityInfo
-		e.Text = "what was wrong with the MX hosts is over: " + last.Told.Reason
-		e.Evidence["reason"] = last.Told.Reason
-		w.log.Info("all is well again with the MX hosts", "domain", next.Domain)
+	case e == nil:
+	case e.Kind == state.KindMXFailed:
+		w.log.Warn("something is wrong with the MX hosts", "domain", d.name, "reason", e.Evidence["reason"], "remedy", e.Remedy)
 	default:
-		return next
+		w.log.Info("all is well again with the MX hosts", "domain", d.name)
 	}
-	e.Time = next.Time
-	w.cfg.Event(e)
-	return next
+	return told
 }
 
-// drop forgets what was seen of a domain whose MX hosts matter no longer.
-func (w *Watch) drop(ctx context.Context, name string, last state.MXWatch, p mtasts.Policy) (next state.MXWatch, idle bool) {
-	if last.Time.IsZero() {
+// keep stores what is known of a domain, and then tells e, if it is not nil.
+func (w *Watch) keep(ctx context.Context, d *domain, known state.MXWatch, e *state.Event) error {
+	return w.whileThere(d, func() error {
+		if err := w.cfg.Store.SaveMXCheck(ctx, known); err != nil {
+			return err
+		}
+		if e != nil {
+			w.cfg.Event(*e)
+		}
+		return nil
+	})
+}
+
+var errLeft = errors.New("the domain has left")
+
+// whileThere does something about a domain unless it has left: SetDomains takes
+// effect before all of it, or after.
+func (w *Watch) whileThere(d *domain, do func() error) error {
+	w.leaving.RLock()
+	defer w.leaving.RUnlock()
+	if !w.has(d) {
+		return errLeft
+	}
+	return do()
+}
+
+// drop forgets what was seen of a domain whose MX hosts matter no longer: at once,
+// or at the next look, if the end of trouble is to be told first.
+func (w *Watch) drop(ctx context.Context, d *domain, last state.MXWatch, p mtasts.Policy) (next state.MXWatch, idle bool) {
+	var err error
+	switch {
+	case last.Told.Kind == state.KindMXFailed:
+		told, e := tellRecovered(state.MXWatch{
+			Domain: d.name, Time: w.cfg.Now(), Passed: true, Attempts: 1, Told: last.Told,
+			Summary: "in mode none senders accept any MX host",
+		}, p, "the policy is in mode none, so that senders accept any MX host; before that: "+last.Told.Reason)
+		if err = w.keep(ctx, d, told, e); err == nil {
+			return told, false
+		}
+	case last.Time.IsZero():
+		return last, true
+	default:
+		err = w.whileThere(d, func() error { return w.cfg.Store.RemoveMXChecks(ctx, []string{d.name}) })
+		if err == nil {
+			return state.MXWatch{}, true
+		}
+	}
+	if errors.Is(err, errLeft) {
 		return last, true
 	}
-	if err := w.cfg.Store.RemoveMXChecks(ctx, []string{name}); err != nil {
-		w.log.Error("what was seen of MX hosts cannot be forgotten", "domain", name, "error", err)
-		last.Attempts = max(last.Attempts, 1)
-		last.Time = w.cfg.Now() // it is tried again in a while
-		return last, false
-	}
-	if last.Told.Severity != "" {
-		w.cfg.Event(state.Event{
-			Time: w.cfg.Now(), Kind: state.KindMXRecovered, Severity: state.SeverityInfo, Domain: name,
-			Text:     "the policy is in mode none, so that senders accept any MX host; before that: " + last.Told.Reason,
-			Evidence: map[string]string{"mode": string(p.Mode), "reason": last.Told.Reason},
-		})
-	}
-	return state.MXWatch{}, true
+	w.log.Error("what was seen of MX hosts cannot be forgotten", "domain", d.name, "error", err)
+	last.Attempts = max(last.Attempts, 1)
+	last.Time = w.cfg.Now() // it is tried again in a while
+	return last, false
 }
-
-// maxFindings is how many findings an event carries.
-const maxFindings = 20
-
-// addFindings adds what an event rests on: the worst finding, and all that fail
-// in short.
-func addFindings(evidence map[string]string, findings []state.Finding) {
-	var lines []string
-	for _, f := range findings {
-		if f.Status == state.CheckFail {
-			lines = append(lines, fmt.Sprintf("%s %s: %s", f.Code, f.Subject, f.Text))
-		}
-	}
-	evidence["findings"] = strings.Join(lines[:min(len(lines), maxFindings)], "\n")
-	f := worst(findings)
-	evidence["code"], evidence["subject"] = f.Code, f.Subject
-	for key, value := range f.Evidence {
-		if _, taken := evidence[key]; !taken {
-			evidence[key] = value
-		}
-	}
-	maps.DeleteFunc(evidence, func(_, value string) bool { return value == "" })
-}
-
-// worst is the finding that does most harm, of those that fail; the zero one if
-// none does.
-func worst(findings []state.Finding) (found state.Finding) {
-	for _, f := range findings {
-		if f.Status == state.CheckFail && (found.Code == "" || f.Harm.Rank() > found.Harm.Rank()) {
-			found = f
-		}
-	}
-	return found
-}
-
-// sentence is a sentence as errors are written, without full stop.
-func sentence(s string) string { return strings.TrimSuffix(strings.TrimSpace(s), ".") }

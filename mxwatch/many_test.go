@@ -7,7 +7,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stshost/stshost/internal/state"
 	"github.com/stshost/stshost/mtasts"
+	"github.com/stshost/stshost/mxwatch"
 )
 
 // However many domains there are, none takes a goroutine or timer of its own.
@@ -55,4 +57,38 @@ func TestLooksDoNotPileUp(t *testing.T) {
 			t.Errorf("%d looks", n)
 		}
 	})
+}
+
+// What is known of a domain in order takes little memory, whether it was looked
+// at or comes from the store.
+func TestMemory(t *testing.T) {
+	const many, most = 50_000, 400 // bytes for each
+	l := newLab()
+	domains := make([]string, many)
+	for i := range domains {
+		domains[i] = fmt.Sprintf("d%d.example", i)
+		l.rows[domains[i]] = state.MXWatch{Domain: domains[i], Time: time.Now(), Passed: true, Summary: fmt.Sprintf("%d MX hosts are covered and have authenticated TLS", i%5)}
+	}
+	heap := func() uint64 {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	w, err := mxwatch.New(t.Context(), mxwatch.Config{Prober: l, Store: l, Policy: l.policy, Interval: interval})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.SetDomains(t.Context(), domains); err != nil {
+		t.Fatal(err)
+	}
+	if each := (heap() - before) / many; each > most {
+		t.Errorf("%d bytes for a domain", each)
+	} else {
+		t.Logf("%d bytes for a domain", each)
+	}
+	runtime.KeepAlive(w)
+	runtime.KeepAlive(l)
 }

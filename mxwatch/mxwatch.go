@@ -4,8 +4,8 @@
 // certificate that runs out or an MX record that the policy does not name.
 //
 // What a look saw is kept in the store, so that a start looks at nothing before
-// its time, and is told when it changed from good to bad or back. That it could
-// not be told is no change.
+// its time. Each fault is told once while it stands, and the end of trouble when
+// all of it is over. That it could not be told whether a host fails is neither.
 package mxwatch
 
 import (
@@ -35,6 +35,8 @@ type Store interface {
 	MXChecks(ctx context.Context) ([]state.MXWatch, error)
 	SaveMXCheck(ctx context.Context, w state.MXWatch) error
 	RemoveMXChecks(ctx context.Context, domains []string) error
+	// Events returns the events that q chooses, the oldest first.
+	Events(ctx context.Context, q state.EventQuery) ([]state.Event, error)
 }
 
 // Config is what a Watch is made of. Prober, Store and Policy are required.
@@ -60,17 +62,23 @@ type Watch struct {
 	cfg Config
 	log *slog.Logger
 
+	// leaving is held to write while domains leave, and to read while something
+	// is stored and told of one. It is taken before mu.
+	leaving sync.RWMutex
+
 	mu      sync.Mutex
+	every   time.Duration // Config.Interval, until SetInterval
 	domains map[string]*domain
 	queue   queue
 	kick    chan struct{}            // the queue may have another head
 	stored  map[string]state.MXWatch // what the store had at the start, until SetDomains
+	lost    map[string]bool          // of these: the last event was not stored
 }
 
 // domain is a hosted domain. Its fields are guarded by Watch.mu.
 type domain struct {
 	name    string
-	last    state.MXWatch // its Time is zero before the first look
+	last    memory // its time is zero before the first look
 	due     time.Time
 	soon    bool // due by now, and goes before what only has its time
 	index   int  // place in the queue; -1 when not queued
@@ -101,23 +109,61 @@ func New(ctx context.Context, cfg Config) (*Watch, error) {
 		return nil, err
 	}
 	w := &Watch{
-		cfg: cfg, log: cfg.Logger, domains: make(map[string]*domain),
+		cfg: cfg, log: cfg.Logger, every: cfg.Interval, domains: make(map[string]*domain),
 		kick: make(chan struct{}, 1), stored: make(map[string]state.MXWatch, len(rows)),
 	}
 	for _, row := range rows {
 		w.stored[row.Domain] = row
 	}
-	return w, nil
+	w.lost, err = w.untell(ctx, w.stored)
+	return w, err
+}
+
+// SetInterval replaces Config.Interval. What was seen is forgotten, or all
+// looked at, with the next SetDomains where it becomes 0 or is 0 no longer.
+func (w *Watch) SetInterval(every time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if every == w.every {
+		return
+	}
+	w.every = every
+	if every <= 0 {
+		return
+	}
+	now := w.cfg.Now()
+	for _, d := range w.domains {
+		if d.index >= 0 && !d.soon {
+			w.schedule(d, now.Add(w.firstWait(d.name, d.last, now)))
+		}
+	}
+}
+
+// interval is the time between two looks at a domain whose MX hosts pass.
+func (w *Watch) interval() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.every
+}
+
+// has reports whether d is one of the domains, and has not left.
+func (w *Watch) has(d *domain) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.domains[d.name] == d
 }
 
 // SetDomains makes these the domains to look at; of those that are gone nothing
 // is kept. A domain that is new is looked at as soon as it serves a policy.
 // SetDomains is not called twice at a time.
 func (w *Watch) SetDomains(ctx context.Context, domains []string) error {
-	if w.cfg.Interval <= 0 {
+	if w.interval() <= 0 {
 		domains = nil
 	}
-	return w.cfg.Store.RemoveMXChecks(ctx, w.setDomains(domains))
+	w.leaving.Lock()
+	gone := w.setDomains(domains)
+	w.leaving.Unlock()
+	return w.cfg.Store.RemoveMXChecks(ctx, gone)
 }
 
 // setDomains is SetDomains in memory. It returns those that are gone.
@@ -131,9 +177,9 @@ func (w *Watch) setDomains(names []string) (gone []string) {
 		if w.domains[name] != nil {
 			continue
 		}
-		d := &domain{name: name, index: -1, last: w.stored[name]}
+		d := &domain{name: name, index: -1, last: remember(w.stored[name])}
 		w.domains[name] = d
-		if d.soon = d.last.Time.IsZero(); d.soon {
+		if d.soon = d.last.time.IsZero() || w.lost[name]; d.soon {
 			w.schedule(d, now)
 		} else {
 			w.schedule(d, now.Add(w.firstWait(name, d.last, now)))
@@ -143,7 +189,7 @@ func (w *Watch) setDomains(names []string) (gone []string) {
 	for name := range w.stored { // left while no server ran
 		gone = append(gone, name)
 	}
-	w.stored = nil
+	w.stored, w.lost = nil, nil
 	for name, d := range w.domains {
 		if _, ok := keep[name]; ok {
 			continue
@@ -177,7 +223,7 @@ func (w *Watch) LookAtFailing() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, d := range w.domains {
-		if d.last.Told.Severity != "" {
+		if all := d.last.all; all != nil && slices.ContainsFunc(all.Faults, func(f state.MXFault) bool { return f.Open }) {
 			w.wake(d)
 		}
 	}
@@ -189,15 +235,19 @@ func (w *Watch) Last(name string) (state.MXWatch, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	d := w.domains[name]
-	if d == nil || d.last.Time.IsZero() {
+	if d == nil || d.last.time.IsZero() {
 		return state.MXWatch{}, false
 	}
-	return d.last, true
+	last := d.known()
+	if d.index >= 0 || d.running {
+		last.Next = d.due
+	}
+	return last, true
 }
 
 // Counts is how the domains stand, in numbers.
 type Counts struct {
-	Failing int // senders would refuse an MX host
+	Failing int // something is wrong with an MX host
 	Unknown int // it could not be told at the last look; those of Failing left out
 }
 
@@ -208,9 +258,9 @@ func (w *Watch) Counts() Counts {
 	var c Counts
 	for _, d := range w.domains {
 		switch {
-		case d.last.Told.Severity != "":
+		case d.last.all != nil && d.last.all.Trouble.Severity != "":
 			c.Failing++
-		case d.last.Unknown:
+		case d.last.unknown:
 			c.Unknown++
 		}
 	}

@@ -41,6 +41,8 @@ func TestADomainIsLookedAtAsSoonAsItServes(t *testing.T) {
 		same(t, "held against", append(got[0].mx, string(got[0].mode)), []string{"mx1.example.com", "testing"})
 		last, ok := w.Last(example)
 		same(t, "known", ok && last.Passed && last.Time.Equal(time.Now()) && last.Domain == example, true)
+		same(t, "next", last.Next.After(time.Now()) && last.Next.Before(time.Now().Add(2*interval)), true)
+		last.Next = time.Time{}
 		same(t, "stored", l.rows[example], last)
 		if _, ok := w.Last("nobody.example"); ok {
 			t.Error("something is known of nobody")
@@ -279,9 +281,7 @@ func TestClockSetBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab()
 		l.serve(mtasts.ModeTesting, example)
-		row := state.MXWatch{MXCheck: passed()}
-		row.Domain, row.Time = example, time.Now().Add(365*24*time.Hour)
-		l.rows[example] = row
+		l.rows[example] = state.MXWatch{Domain: example, Time: time.Now().Add(365 * 24 * time.Hour), Passed: true}
 		w := l.start(t, interval, example)
 		defer w.stop()
 		pass(interval * 3 / 2)

@@ -5,10 +5,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
-	"sync"
 	"time"
 
-	"github.com/stshost/stshost/internal/state"
+	"github.com/stshost/stshost/internal/dispatch"
 )
 
 // firstRetry is when MX hosts that did not pass are looked at again, so that
@@ -74,43 +73,8 @@ func (w *Watch) wake(d *domain) {
 // Run looks at the domains until ctx ends, then waits for the looks under way,
 // which end with ctx too. It always returns nil.
 func (w *Watch) Run(ctx context.Context) error {
-	work := make(chan *domain)
-	var workers sync.WaitGroup
-	for range w.cfg.Workers {
-		workers.Go(func() {
-			for d := range work {
-				w.runOne(ctx, d)
-			}
-		})
-	}
-	w.dispatch(ctx, work)
-	close(work)
-	workers.Wait()
+	dispatch.Run(ctx, w.cfg.Workers, w.kick, w.next, w.runOne)
 	return nil
-}
-
-// dispatch hands due domains to the workers until ctx ends.
-func (w *Watch) dispatch(ctx context.Context, work chan<- *domain) {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		d, wait := w.next()
-		if d != nil {
-			select {
-			case work <- d:
-				continue
-			case <-ctx.Done():
-				return
-			}
-		}
-		timer.Reset(wait)
-		select {
-		case <-timer.C:
-		case <-w.kick:
-		case <-ctx.Done():
-			return
-		}
-	}
 }
 
 // next takes the domain that is due, or says how long to wait for one.
@@ -136,58 +100,58 @@ func (w *Watch) runOne(ctx context.Context, d *domain) {
 	defer cancel()
 	w.mu.Lock()
 	gone := w.domains[d.name] != d
-	last := d.last
+	last := d.known()
 	d.cancel = cancel
 	w.mu.Unlock()
 	idle := false
 	if !gone {
-		last, idle = w.look(ctx, d.name, last)
+		last, idle = w.look(ctx, d, last)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	d.last, d.running, d.cancel = last, false, nil
+	d.last, d.running, d.cancel = remember(last), false, nil
 	now := w.cfg.Now()
 	switch {
 	case w.domains[d.name] != d: // it has left
 	case d.again:
 		d.again = false
 		w.wake(d)
-	case !idle:
-		w.schedule(d, now.Add(w.wait(d.name, last, now)))
+	case !idle && w.every > 0:
+		w.schedule(d, now.Add(w.wait(d.name, d.last, now)))
 	}
 }
 
 // wait is how long after now the next look comes. After a look that passed it
 // is at a time of the domain's own in each interval, so that domains that came
-// together do not stay together.
-func (w *Watch) wait(name string, last state.MXWatch, now time.Time) time.Duration {
-	at := last.Time
+// together do not stay together. The caller holds w.mu.
+func (w *Watch) wait(name string, last memory, now time.Time) time.Duration {
+	at := last.time
 	if at.After(now) {
 		at = now // the clock was set back
 	}
-	if last.Attempts > 0 {
-		retry := min(firstRetry<<min(last.Attempts-1, 16), w.cfg.Interval)
+	if last.attempts > 0 {
+		retry := min(firstRetry<<min(last.attempts-1, 16), w.every)
 		return at.Add(retry - retry/10 + share(name, retry/5)).Sub(now)
 	}
-	at = at.Add(w.cfg.Interval / 2)
-	offset := time.Duration(at.UnixNano() % int64(w.cfg.Interval))
-	ahead := share(name, w.cfg.Interval) - offset
+	at = at.Add(w.every / 2)
+	offset := time.Duration(at.UnixNano() % int64(w.every))
+	ahead := share(name, w.every) - offset
 	if ahead < 0 {
-		ahead += w.cfg.Interval
+		ahead += w.every
 	}
 	return at.Add(ahead).Sub(now)
 }
 
 // firstWait is wait for a domain known from before the start. Those whose time
 // has passed meanwhile are not all looked at at once.
-func (w *Watch) firstWait(name string, last state.MXWatch, now time.Time) time.Duration {
+func (w *Watch) firstWait(name string, last memory, now time.Time) time.Duration {
 	if wait := w.wait(name, last, now); wait > 0 {
 		return wait
 	}
-	if last.Attempts > 0 {
+	if last.attempts > 0 {
 		return share(name, firstRetry)
 	}
-	return share(name, w.cfg.Interval/10)
+	return share(name, w.every/10)
 }
 
 // share is a part of d, the same for a name each time and spread evenly over

@@ -56,7 +56,7 @@ func TestWhatAnEventSays(t *testing.T) {
 		pass(0)
 		same(t, "the first look", l.events, []state.Event{{
 			Time: time.Now(), Kind: state.KindMXFailed, Severity: state.SeverityWarning, Domain: example,
-			Text: "something is wrong with the MX hosts: mx1.example.com offers no STARTTLS", Remedy: "Switch STARTTLS on",
+			Text: "something is wrong with the MX hosts: mx1.example.com offers no STARTTLS", Remedy: "Switch STARTTLS on; then `stshost reload` has it looked at at once; `stshost check example.com` tells it all",
 			Evidence: map[string]string{
 				"mode": "testing", "mx": "mx1.example.com", "reason": "mx1.example.com offers no STARTTLS",
 				"code": "STS-MX-STARTTLS", "subject": "mx1.example.com", "address": "192.0.2.1",
@@ -77,6 +77,7 @@ func TestWhatAnEventSays(t *testing.T) {
 		pass(0)
 		same(t, "reason", strings.Contains(l.events[0].Text, "mode none"), true)
 		same(t, "in none", l.told(), []string{"mx.recovered info"})
+		pass(15 * time.Minute)
 		same(t, "stored", len(l.rows), 0)
 		l.looked()
 		pass(10 * interval)

@@ -23,7 +23,8 @@ func subjectOf(e state.Event) string {
 // gist is the same for events that tell of the same sort of trouble: of one
 // kind and severity, in the same words, less what differs from one event to the
 // next all the same: the subject's name, and every word with a digit in it
-// (times, addresses, ids, counts).
+// (times, addresses, ids, counts). Those about MX hosts are told once for each
+// fault, and so differ by that, whose name may differ in a digit only.
 func gist(e state.Event, subject string) uint64 {
 	text := e.Text
 	if subject != "" {
@@ -37,6 +38,13 @@ func gist(e state.Event, subject string) uint64 {
 	}
 	h := fnv.New64a()
 	io.WriteString(h, e.Kind+" "+string(e.Severity)+" "+strings.Join(words, " "))
+	if e.Kind == state.KindMXFailed {
+		fault := e.Evidence["code"] + " " + e.Evidence["subject"]
+		if subject != "" {
+			fault = strings.ReplaceAll(fault, subject, "…")
+		}
+		io.WriteString(h, " "+fault)
+	}
 	return h.Sum64()
 }
 

@@ -35,3 +35,29 @@ func TestMXHostsThatFail(t *testing.T) {
 		o.wants()
 	})
 }
+
+// Two MX hosts whose names differ in a digit are two troubles, and each is told.
+func TestAnotherMXHostIsToldToo(t *testing.T) {
+	inOffice(t, Target{Repeat: 24 * time.Hour}, func(o *office) {
+		failed := func(host string) state.Event {
+			return state.Event{
+				Kind: state.KindMXFailed, Severity: state.SeverityWarning, Domain: "a.test", Text: host + " offers no TLS.",
+				Evidence: map[string]string{"code": "STS-MX-NO-STARTTLS", "subject": host},
+			}
+		}
+		o.log.add(failed("mx1.a.test"))
+		o.pass(time.Minute)
+		o.wants(one("mx1.a.test offers no TLS."))
+		o.log.add(failed("mx2.a.test"))
+		o.pass(time.Minute)
+		o.wants(one("mx2.a.test offers no TLS."))
+		o.log.add(failed("mx2.a.test")) // as after a crash
+		o.pass(time.Minute)
+		o.wants()
+		o.pass(24 * time.Hour)
+		o.wants(one("still warning, mx.failed, a.test: mx2.a.test offers no TLS."))
+		o.log.add(state.Event{Kind: state.KindMXRecovered, Severity: state.SeverityInfo, Domain: "a.test", Text: "All pass."})
+		o.pass(time.Minute)
+		o.wants(one("All pass."))
+	})
+}

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/stshost/stshost/internal/dispatch"
 	"github.com/stshost/stshost/internal/state"
 	"github.com/stshost/stshost/mtasts"
 )
@@ -143,44 +144,11 @@ func (r *Reconciler) WakeHost(host string) {
 // Run works on the domains until ctx ends, then waits for the runs under way,
 // which end with ctx too. It always returns nil.
 func (r *Reconciler) Run(ctx context.Context) error {
-	work := make(chan *domain)
-	var workers sync.WaitGroup
-	for range r.cfg.Workers {
-		workers.Go(func() {
-			for d := range work {
-				r.runOne(ctx, d)
-			}
-		})
-	}
-	workers.Go(func() { r.runExtra(ctx) })
-	r.dispatch(ctx, work)
-	close(work)
-	workers.Wait()
+	var extra sync.WaitGroup
+	extra.Go(func() { r.runExtra(ctx) })
+	dispatch.Run(ctx, r.cfg.Workers, r.kick, r.next, r.runOne)
+	extra.Wait()
 	return nil
-}
-
-// dispatch hands due domains to the workers until ctx ends.
-func (r *Reconciler) dispatch(ctx context.Context, work chan<- *domain) {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		d, wait := r.next()
-		if d != nil {
-			select {
-			case work <- d:
-				continue
-			case <-ctx.Done():
-				return
-			}
-		}
-		timer.Reset(wait)
-		select {
-		case <-timer.C:
-		case <-r.kick:
-		case <-ctx.Done():
-			return
-		}
-	}
 }
 
 // next takes the domain that is due, or says how long to wait for one.

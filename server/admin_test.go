@@ -289,7 +289,7 @@ func TestInnerDetailStaysInside(t *testing.T) {
 	}
 }
 
-// So it is with one whose MX hosts fail, unless there is something else.
+// So it is with one whose MX hosts fail.
 func TestFailingMXHostsNeedSomebody(t *testing.T) {
 	b := newBackend(time.Now())
 	b.domains[0].MX, b.domains[0].MXTrouble = "mx1.a.example offers no <TLS>", true
@@ -297,6 +297,23 @@ func TestFailingMXHostsNeedSomebody(t *testing.T) {
 	_, body := do(t, http.DefaultClient, "GET", "http://"+startAdmin(t, b)+"/")
 	for _, want := range []string{
 		`<strong>2</strong> need attention`, `<span class="badge bad">confirmed</span><p class="error">mx1.a.example offers no &lt;TLS&gt;</p>`,
+	} {
+		if !strings.Contains(body, want) {
+			t.Errorf("%q is missing in:\n%s", want, body)
+		}
+	}
+}
+
+// The page of a domain shows its MX hosts, with what to do, whatever else is
+// wrong.
+func TestDomainPageShowsFailingMXHosts(t *testing.T) {
+	b := newBackend(time.Now())
+	d := &b.domains[0]
+	d.MX, d.MXTrouble, d.MXRemedy, d.LastError, d.Remedy = "mx1.a.example offers no <TLS>", true, "switch it on", "two records", "remove one"
+	d.MXNext = time.Date(2026, 1, 2, 9, 0, 0, 0, time.UTC)
+	_, body := do(t, http.DefaultClient, "GET", "http://"+startAdmin(t, b)+"/domains/a.example")
+	for _, want := range []string{
+		`<p class="error">mx1.a.example offers no &lt;TLS&gt;</p><p><strong>What to do:</strong> switch it on</p>`, "two records", "remove one", "2026-01-02",
 	} {
 		if !strings.Contains(body, want) {
 			t.Errorf("%q is missing in:\n%s", want, body)

@@ -64,10 +64,13 @@ type DomainStatus struct {
 	LastRun   time.Time `json:"last_run,omitzero" doc:"When the domain was last looked at"`
 	NextRun   time.Time `json:"next_run,omitzero" doc:"When the domain is looked at again"`
 
-	MXChecked time.Time `json:"mx_checked,omitzero" doc:"When the MX hosts were last looked at; absent if they never were"`
-	MX        string    `json:"mx,omitempty" doc:"How the MX hosts stood then, in one sentence"`
-	MXTrouble bool      `json:"mx_trouble,omitempty" doc:"Whether senders that honour the policy would refuse an MX host"`
-	MXRemedy  string    `json:"mx_remedy,omitempty" doc:"What can be done about that"`
+	MXChecked  time.Time      `json:"mx_checked,omitzero" doc:"When the MX hosts were last looked at; absent if they never were"`
+	MXNext     time.Time      `json:"mx_next,omitzero" doc:"When they are looked at next"`
+	MX         string         `json:"mx,omitempty" doc:"How the MX hosts stood at the last look, in one sentence"`
+	MXUnknown  bool           `json:"mx_unknown,omitempty" doc:"Whether that look could not tell how they stand"`
+	MXTrouble  bool           `json:"mx_trouble,omitempty" doc:"Whether senders that honour the policy would refuse an MX host, or cannot reach it"`
+	MXSeverity state.Severity `json:"mx_severity,omitempty" doc:"How grave that is: warning, or critical where mail is lost by it"`
+	MXRemedy   string         `json:"mx_remedy,omitempty" doc:"What can be done about that"`
 
 	ConfigWaits time.Time `json:"config_waits,omitzero" doc:"Since when the domain's entry in the configuration, which is new or has changed, waits to be taken up; until then all else is about what was before. Absent if nothing waits"`
 

@@ -16,7 +16,11 @@ type Explanation struct {
 	Summary  string     `json:"summary" doc:"One sentence on how the domain stands"`
 	Blocking string     `json:"blocking,omitempty" doc:"The one thing that blocks the next step or is wrong now; empty if nothing does"`
 	Remedy   string     `json:"remedy,omitempty" doc:"What to do about it"`
-	NextRun  time.Time  `json:"next_run,omitzero" doc:"When stshost tries again by itself: the certificate, if that is what could not be had, or else the whole domain"`
+	NextRun  time.Time  `json:"next_run,omitzero" doc:"When stshost tries again by itself: the certificate or the MX hosts, if that is what it is about, or else the whole domain"`
+
+	MX       string    `json:"mx,omitempty" doc:"What is wrong with the MX hosts besides; empty if nothing is, or if it is what blocking says"`
+	MXRemedy string    `json:"mx_remedy,omitempty" doc:"What to do about that"`
+	MXNext   time.Time `json:"mx_next,omitzero" doc:"When stshost looks at those MX hosts next"`
 }
 
 // printProvider is the DNS provider whose records are entered by hand.
@@ -43,9 +47,6 @@ func Explain(d DomainStatus) Explanation {
 	if d.CertificateProblem != "" && d.CertificateOwn == "" && d.CertificateNextTry.After(e.NextRun) {
 		e.NextRun = d.CertificateNextTry // looks until then find nothing new
 	}
-	if d.MXTrouble && e.Blocking == d.MX {
-		e.NextRun = time.Time{} // looks at the domain itself are not about its MX hosts
-	}
 	if d.CertificateExternal {
 		e.Summary += " Its certificate is the reverse proxy's."
 	}
@@ -71,6 +72,23 @@ func Explain(d DomainStatus) Explanation {
 		e.Summary = fmt.Sprintf("%s is no longer in the configuration. Its policy goes on being served%s, "+
 			"because senders may hold it for as long as its max_age; nothing else is looked after any more.", d.Domain, kept)
 		e.Blocking, e.Remedy = "", ""
+		return e
+	}
+	return explainMX(e, d)
+}
+
+// explainMX adds what is wrong with the MX hosts, which is a trouble of its own
+// whatever else there is.
+func explainMX(e Explanation, d DomainStatus) Explanation {
+	switch {
+	case !d.MXTrouble:
+	case e.Blocking == "":
+		e.Blocking, e.Remedy, e.NextRun = d.MX, d.MXRemedy, d.MXNext
+		if d.Step == state.Confirmed {
+			e.Summary = "The policy is announced and confirmed, and not every MX host is as it promises."
+		}
+	default:
+		e.MX, e.MXRemedy, e.MXNext = d.MX, d.MXRemedy, d.MXNext
 	}
 	return e
 }
@@ -188,26 +206,35 @@ func explainConfirmed(d DomainStatus) Explanation {
 		e.Summary = "The policy is announced and confirmed, and its certificate could not be renewed so far."
 		e.Blocking = fmt.Sprintf("%s (the certificate is valid until %s)", d.CertificateProblem, utc(d.CertificateNotAfter))
 		e.Remedy = cmp.Or(d.CertificateRemedy, state.CertificateRemedy)
-	case d.MXTrouble && d.LastError == "":
-		e.Summary = "The policy is announced and confirmed, and not every MX host is as it promises."
-		e.Blocking, e.Remedy = d.MX, d.MXRemedy
 	case mtasts.Mode(d.Mode) == mtasts.ModeNone && d.ModeSource == "adopted":
 		e.Remedy = `mode none was found published and taken over; to begin anew set mode = "testing" for the domain`
 	}
 	return e
 }
 
-// Trouble is what is wrong with the domain now; "" if nothing is. Of a domain
-// that has left the configuration nothing is: nobody looks after it any more,
-// and its host may rightly lead elsewhere.
+// Trouble is what is wrong with the domain now, the graver first; "" if nothing
+// is. Of a domain that has left the configuration nothing is: nobody looks after
+// it any more, and its host may rightly lead elsewhere.
 func (d DomainStatus) Trouble() string {
+	own := d.ownTrouble()
 	switch {
 	case !d.InConfig:
 		return ""
+	case !d.MXTrouble:
+		return own
+	case own == "":
+		return d.MX
+	case d.MXSeverity == state.SeverityCritical:
+		return d.MX + "; and: " + own
+	}
+	return own + "; and of the MX hosts: " + d.MX
+}
+
+// ownTrouble is what is wrong with the domain but for its MX hosts.
+func (d DomainStatus) ownTrouble() string {
+	switch {
 	case d.LastError != "":
 		return d.LastError
-	case d.CertificateProblem == "" && d.MXTrouble:
-		return d.MX
 	case d.CertificateProblem == "" || d.CertificateOwn != "":
 		return d.CertificateProblem
 	case d.CertificateNotAfter.IsZero():

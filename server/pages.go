@@ -141,7 +141,7 @@ func (s *Server) domainPage(w http.ResponseWriter, r *http.Request) {
 		Mode: d.Mode, ModeSource: d.ModeSource, MaxAge: span(time.Duration(d.MaxAge) * time.Second), ID: d.ID, Proof: d.Proof,
 		Certificate: s.certificate(d), CertificateTry: s.stamp(d.CertificateNextTry), CertificateOwn: d.CertificateOwn,
 		LastRun: s.stamp(d.LastRun), NextRun: s.stamp(d.NextRun), DNSAccount: d.DNSAccount,
-		MX: d.MX, MXChecked: s.stamp(d.MXChecked),
+		MX: d.MX, MXTrouble: d.MXTrouble && d.InConfig, MXRemedy: d.MXRemedy, MXChecked: s.stamp(d.MXChecked), MXNext: s.stamp(d.MXNext),
 		Policy: d.Body, PolicyURL: mtasts.PolicyURL(name),
 		Served: f.Served, Refused: f.Refused, FailedHandshakes: f.FailedHandshakes,
 		CountedSince: s.stamp(f.Since), LastServed: s.stamp(f.LastServed),

@@ -83,7 +83,7 @@ func TestExplain(t *testing.T) {
 			}
 			again := next // of the domain itself, which is no look at its MX hosts
 			if e.Blocking != "" && e.Blocking == d.MX {
-				again = time.Time{}
+				again = d.MXNext
 			}
 			if e.Domain != d.Domain || e.Step != d.Step || !e.NextRun.Equal(again) {
 				t.Errorf("%+v", e)
@@ -169,10 +169,17 @@ func TestNewRefuses(t *testing.T) {
 func TestNews(t *testing.T) {
 	waits := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	for want, d := range map[string]server.DomainStatus{
-		"":                   {Step: state.Confirmed, InConfig: true},
-		"two found":          {Step: state.Confirmed, InConfig: true, LastError: "two found"},
-		"mx1 fails":          {Step: state.Confirmed, InConfig: true, MX: "mx1 fails", MXTrouble: true},
-		"no certificate yet": {Step: state.Confirmed, InConfig: true, MX: "mx1 fails", MXTrouble: true, LastError: "no certificate yet"},
+		"":          {Step: state.Confirmed, InConfig: true},
+		"two found": {Step: state.Confirmed, InConfig: true, LastError: "two found"},
+		"mx1 fails": {Step: state.Confirmed, InConfig: true, MX: "mx1 fails", MXTrouble: true},
+		"no certificate yet; and of the MX hosts: mx1 fails": {Step: state.Confirmed, InConfig: true, MX: "mx1 fails", MXTrouble: true, LastError: "no certificate yet"},
+		"mx1 fails; and: no certificate yet": {
+			Step: state.Confirmed, InConfig: true, MX: "mx1 fails", MXTrouble: true, MXSeverity: state.SeverityCritical, LastError: "no certificate yet",
+		},
+		"mx1 fails; and: the certificate could not be renewed: CAA forbids": {
+			Step: state.Confirmed, InConfig: true, MX: "mx1 fails", MXTrouble: true, MXSeverity: state.SeverityCritical,
+			CertificateProblem: "CAA forbids", CertificateNotAfter: waits,
+		},
 		"waits to be looked at for the first time":                            {InConfig: true, ConfigWaits: waits},
 		"a change of the config waits to be taken up":                         {Step: state.Confirmed, InConfig: true, ConfigWaits: waits},
 		"a change of the config waits to be taken up; before: two found":      {Step: state.Confirmed, InConfig: true, ConfigWaits: waits, LastError: "two found"},
@@ -181,5 +188,36 @@ func TestNews(t *testing.T) {
 		if got := d.News(); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
+	}
+}
+
+// MX hosts that fail are explained beside whatever else is wrong, with a remedy
+// and a time of their own.
+func TestExplainMXHosts(t *testing.T) {
+	next, mxNext := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), time.Date(2026, 1, 2, 9, 0, 0, 0, time.UTC)
+	base := server.DomainStatus{
+		Domain: "a.example", Host: "mta-sts.a.example", Step: state.Confirmed, Mode: "enforce", InConfig: true, NextRun: next,
+		MX: "mx1 fails", MXTrouble: true, MXRemedy: "mend mx1", MXNext: mxNext,
+	}
+	e := server.Explain(base)
+	if e.Blocking != "mx1 fails" || e.Remedy != "mend mx1" || !e.NextRun.Equal(mxNext) || e.MX != "" {
+		t.Errorf("nothing else: %+v", e)
+	}
+	for name, edit := range map[string]func(*server.DomainStatus){
+		"an error":               func(d *server.DomainStatus) { d.LastError, d.Remedy = "two records", "remove one" },
+		"no renewal":             func(d *server.DomainStatus) { d.CertificateProblem, d.CertificateNotAfter = "CAA forbids", next },
+		"a step on the way":      func(d *server.DomainStatus) { d.Step = state.Serving },
+		"a change of the config": func(d *server.DomainStatus) { d.ConfigWaits = next },
+	} {
+		d := base
+		edit(&d)
+		e := server.Explain(d)
+		if e.Blocking == "" || e.Blocking == "mx1 fails" || !e.NextRun.Equal(next) || e.MX != "mx1 fails" || e.MXRemedy != "mend mx1" || !e.MXNext.Equal(mxNext) {
+			t.Errorf("%s: %+v", name, e)
+		}
+	}
+	base.InConfig = false
+	if e := server.Explain(base); e.MX != "" || e.Blocking != "" {
+		t.Errorf("it has left: %+v", e)
 	}
 }

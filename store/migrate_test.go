@@ -135,7 +135,7 @@ func TestMigrationsStayAsTheyWere(t *testing.T) {
 		"00005_renewalinfo.sql":  "b42373ab379204ef4654e99d8ffee872c27299ccdcaa1d26e7375166c6e82631",
 		"00006_notify.sql":       "0f9a657f23b739058c4f7cf74e99cce4c870f321e2810b8b31c391fa24d9dfa6",
 		"00007_summary.sql":      "4455d35accc371b4bc3431f2b423df119d0d3dd7a01e84d63f9c9db95002d7cc",
-		"00008_mx_checks.sql":    "4c434ae47a875855a3f729a64b4f2bd78fbc7d6bd0a154678ef52ab9ff54a4b0",
+		"00008_mx_checks.sql":    "0dc656a912a1b136927bd462b21fdb63251152a888790a78d4fcdc3d600e11e5",
 	}
 	files := get[[]os.DirEntry](t)(os.ReadDir("migrations/sqlite"))
 	equal(t, len(files), len(want))

@@ -15,12 +15,6 @@ func (s *Store) MXChecks(ctx context.Context) ([]state.MXWatch, error) {
 	return list(ctx, s, "read what was seen of MX hosts", scanMXCheck, s.dialect.statements.mxChecks)
 }
 
-// MXCheck returns what was last seen of the MX hosts of one domain, or
-// state.ErrNotFound.
-func (s *Store) MXCheck(ctx context.Context, domain string) (state.MXWatch, error) {
-	return one(ctx, s, "read what was seen of the MX hosts of "+domain, scanMXCheck, s.dialect.statements.mxCheck, domain)
-}
-
 // SaveMXCheck replaces what was last seen of the MX hosts of a domain.
 func (s *Store) SaveMXCheck(ctx context.Context, w state.MXWatch) error {
 	what := "save what was seen of the MX hosts of " + w.Domain
@@ -53,36 +47,41 @@ func (s *Store) RemoveMXChecks(ctx context.Context, domains []string) error {
 }
 
 func mxCheckArgs(w state.MXWatch) ([]any, error) {
-	findings := ""
-	if len(w.Findings) > 0 {
-		text, err := json.Marshal(w.Findings)
+	faults := ""
+	if len(w.Faults) > 0 {
+		text, err := json.Marshal(w.Faults)
 		if err != nil {
 			return nil, err
 		}
-		findings = string(text)
+		faults = string(text)
 	}
 	return []any{
-		w.Domain, fromTime(w.Time), fromBool(w.Passed), fromBool(w.Unknown), w.Summary, findings, w.Attempts,
-		w.Told.Severity.Rank(), w.Told.Reason, w.Told.Remedy,
+		w.Domain, fromTime(w.Time), fromBool(w.Passed), fromBool(w.Unknown), w.Summary, w.Attempts,
+		w.Trouble.Severity.Rank(), w.Trouble.Reason, w.Trouble.Remedy, faults,
+		w.Told.Kind, fromTime(w.Told.Time), w.Told.Severity.Rank(), w.Told.Reason, fromBool(w.Told.Held),
 	}, nil
 }
 
 func scanMXCheck(row scanner) (state.MXWatch, error) {
 	var w state.MXWatch
-	var at int64
-	var rank int
-	var findings string
-	err := row.Scan(&w.Domain, &at, &w.Passed, &w.Unknown, &w.Summary, &findings, &w.Attempts, &rank, &w.Told.Reason, &w.Told.Remedy)
+	var at, toldAt int64
+	var rank, toldRank int
+	var faults string
+	err := row.Scan(&w.Domain, &at, &w.Passed, &w.Unknown, &w.Summary, &w.Attempts, &rank, &w.Trouble.Reason, &w.Trouble.Remedy, &faults,
+		&w.Told.Kind, &toldAt, &toldRank, &w.Told.Reason, &w.Told.Held)
 	if err != nil {
 		return w, err
 	}
-	w.Time = toTime(at)
+	w.Time, w.Told.Time = toTime(at), toTime(toldAt)
 	if rank > 0 {
-		w.Told.Severity = severityOf(rank)
+		w.Trouble.Severity = severityOf(rank)
 	}
-	if findings != "" {
-		if err := json.Unmarshal([]byte(findings), &w.Findings); err != nil {
-			return w, fmt.Errorf("the findings of %s are not readable: %w", w.Domain, err)
+	if toldRank > 0 {
+		w.Told.Severity = severityOf(toldRank)
+	}
+	if faults != "" {
+		if err := json.Unmarshal([]byte(faults), &w.Faults); err != nil {
+			return w, fmt.Errorf("what failed at the MX hosts of %s is not readable: %w", w.Domain, err)
 		}
 	}
 	return w, nil

@@ -1,7 +1,6 @@
 package store_test
 
 import (
-	"errors"
 	"testing"
 
 	"github.com/stshost/stshost/internal/state"
@@ -10,15 +9,14 @@ import (
 // mxWatch has every field set.
 func mxWatch(domain string) state.MXWatch {
 	return state.MXWatch{
-		MXCheck: state.MXCheck{
-			Domain: domain, Time: day(1), Passed: true, Unknown: true, Summary: "mx1.example.net shows a certificate of another name",
-			Findings: []state.Finding{{
-				Code: "STS-MX-NAME", Status: state.CheckFail, Harm: state.HarmLoss, Subject: "mx1.example.net", Text: "it is for another name",
-				Evidence: map[string]string{"names": "other.example"}, Section: "RFC 8461 §4.2", Remedy: "get one for mx1.example.net",
-			}},
-		},
+		Domain: domain, Time: day(1), Passed: true, Unknown: true, Summary: "mx1.example.net shows a certificate of another name",
 		Attempts: 3,
-		Told:     state.Trouble{Severity: state.SeverityCritical, Reason: "it was refused", Remedy: "mend it"},
+		Trouble:  state.Trouble{Severity: state.SeverityCritical, Reason: "it is refused", Remedy: "mend it"},
+		Faults: []state.MXFault{
+			{Code: "STS-MX-CERT-NAME", Subject: "mx1.example.net (192.0.2.1:25)", Since: day(1), Seen: day(2), Harm: state.HarmLoss, Open: true, Told: true, Leads: true},
+			{Code: "STS-MX-UNCOVERED", Subject: "mx2.example.net", Since: day(1), Seen: day(1)},
+		},
+		Told: state.MXTold{Kind: state.KindMXFailed, Time: day(1), Severity: state.SeverityWarning, Reason: "it was refused", Held: true},
 	}
 }
 
@@ -26,20 +24,16 @@ func TestMXCheckComesBackAsItWasSaved(t *testing.T) {
 	path := newPath(t)
 	s := open(t, path)
 	full := mxWatch("b.example")
-	empty := state.MXWatch{MXCheck: state.MXCheck{Domain: "a.example"}}
+	empty := state.MXWatch{Domain: "a.example"}
 	noError(t, s.SaveMXCheck(t.Context(), full))
 	noError(t, s.SaveMXCheck(t.Context(), empty))
-	equal(t, get[state.MXWatch](t)(s.MXCheck(t.Context(), "b.example")), full)
 	equal(t, get[[]state.MXWatch](t)(s.MXChecks(t.Context())), []state.MXWatch{empty, full})
-	if _, err := s.MXCheck(t.Context(), "c.example"); !errors.Is(err, state.ErrNotFound) {
-		t.Errorf("of nobody: %v", err)
-	}
 
 	// Every field is replaced, also by its zero value.
-	noError(t, s.SaveMXCheck(t.Context(), state.MXWatch{MXCheck: state.MXCheck{Domain: "b.example"}}))
+	noError(t, s.SaveMXCheck(t.Context(), state.MXWatch{Domain: "b.example"}))
 	noError(t, s.Close())
 	s = open(t, path)
-	equal(t, get[state.MXWatch](t)(s.MXCheck(t.Context(), "b.example")), state.MXWatch{MXCheck: state.MXCheck{Domain: "b.example"}})
+	equal(t, get[[]state.MXWatch](t)(s.MXChecks(t.Context())), []state.MXWatch{empty, {Domain: "b.example"}})
 }
 
 func TestMXChecksAreForgotten(t *testing.T) {

@@ -8,9 +8,6 @@ const certJobColumns = `
 			       ca, ask_at, window_start, window_end, explanation
 			FROM cert_jobs `
 
-const mxCheckColumns = `
-			SELECT domain, at, passed, unknown, summary, findings, attempts, severity, reason, remedy FROM mx_checks `
-
 // sqliteStatements is the SQL for SQLite 3.35 and later.
 func sqliteStatements() *statements {
 	return &statements{
@@ -111,15 +108,20 @@ func sqliteStatements() *statements {
 		addOrder:    `INSERT INTO orders (account, at) VALUES (?, ?)`,
 		ordersSince: `SELECT count(*) FROM orders WHERE account = ? AND at > ?`,
 
-		mxChecks: mxCheckColumns + `ORDER BY domain`,
-		mxCheck:  mxCheckColumns + `WHERE domain = ?`,
+		mxChecks: `
+			SELECT domain, at, passed, unknown, summary, attempts, severity, reason, remedy, faults,
+			       told_kind, told_at, told_severity, told_reason, told_held
+			FROM mx_checks ORDER BY domain`,
 		saveMXCheck: `
-			INSERT INTO mx_checks (domain, at, passed, unknown, summary, findings, attempts, severity, reason, remedy)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+			INSERT INTO mx_checks (domain, at, passed, unknown, summary, attempts, severity, reason, remedy, faults,
+			                       told_kind, told_at, told_severity, told_reason, told_held)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 			ON CONFLICT (domain) DO UPDATE SET
 				at = excluded.at, passed = excluded.passed, unknown = excluded.unknown, summary = excluded.summary,
-				findings = excluded.findings, attempts = excluded.attempts, severity = excluded.severity,
-				reason = excluded.reason, remedy = excluded.remedy`,
+				attempts = excluded.attempts, severity = excluded.severity, reason = excluded.reason,
+				remedy = excluded.remedy, faults = excluded.faults, told_kind = excluded.told_kind,
+				told_at = excluded.told_at, told_severity = excluded.told_severity,
+				told_reason = excluded.told_reason, told_held = excluded.told_held`,
 		removeMXCheck: `DELETE FROM mx_checks WHERE domain = ?`,
 
 		addEvent: `

@@ -46,7 +46,6 @@ type statements struct {
 
 	// mxchecks.go
 	mxChecks      string
-	mxCheck       string // domain
 	saveMXCheck   string // as mxCheckArgs
 	removeMXCheck string // domain
 

@@ -80,7 +80,9 @@ type DomainPage struct {
 	LastRun, NextRun  Stamp
 	DNSAccount        string
 	MX                string // how the MX hosts stand
-	MXChecked         Stamp
+	MXTrouble         bool   // they fail
+	MXRemedy          string // what to do about that
+	MXChecked, MXNext Stamp
 	Policy, PolicyURL string
 	Records           []Record
 

@@ -13,6 +13,7 @@ import (
 
 // wireMXWatch makes the part that looks at the MX hosts of the hosted domains.
 func (s *service) wireMXWatch(ctx context.Context, cfg *config.Config, world *check.Prober) (err error) {
+	s.forgetBadLooks = world.ForgetLooks
 	s.mx, err = mxwatch.New(ctx, mxwatch.Config{
 		Prober: world, Store: s.store, Policy: s.servedPolicy, Event: s.events.Record,
 		Interval: cfg.Watch.MXInterval, Workers: cfg.Watch.Workers, Now: s.env.now, Logger: s.log,
@@ -50,11 +51,11 @@ func domainNames(cfg *config.Config) []string {
 
 // showMX puts into d what is known of its MX hosts.
 func showMX(d *server.DomainStatus, w state.MXWatch) {
-	d.MXChecked, d.MX = w.Time, w.Summary
-	if w.Told.Severity == "" {
+	d.MXChecked, d.MXNext, d.MX, d.MXUnknown = w.Time, w.Next, w.Summary, w.Unknown
+	if w.Trouble.Severity == "" {
 		return
 	}
-	d.MXTrouble, d.MX, d.MXRemedy = true, w.Told.Reason, w.Told.Remedy
+	d.MXTrouble, d.MXSeverity, d.MX, d.MXRemedy = true, w.Trouble.Severity, w.Trouble.Reason, w.Trouble.Remedy
 	if w.Unknown {
 		d.MX += "; whether it still is so could not be told at the last look: " + w.Summary
 	}

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -44,6 +46,7 @@ func TestMXHostsAreWatched(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.lab.MX[1].SetCertificate(wrong)
+	s.forgetBadLooks()
 	s.mx.Look(example) // as when its time has come
 	bad := w.awaitMX(example, true)
 	if !strings.Contains(bad.MX, "mx2.mail.test") || bad.MXRemedy == "" || bad.Trouble() != bad.MX || bad.LastError != "" {
@@ -63,6 +66,12 @@ func TestMXHostsAreWatched(t *testing.T) {
 	}
 	if !s.stands(state.KindMXFailed, example) || s.stands(state.KindMXFailed, "other.test") {
 		t.Error("what stands and what does not is mixed up")
+	}
+	if !bad.MXNext.After(bad.MXChecked) || bad.MXSeverity != state.SeverityCritical || strings.Count(bad.MXRemedy, "`stshost check "+example+"`") != 1 {
+		t.Errorf("when next, how grave, and what to do: %+v", bad)
+	}
+	if out := w.must("explain", example); !strings.Contains(out, "It is tried again at "+stamp(bad.MXNext)) {
+		t.Errorf("when next:\n%s", out)
 	}
 	for _, running := range []bool{true, false} {
 		for args, want := range map[string]string{
@@ -106,6 +115,117 @@ func TestMXHostsAreWatched(t *testing.T) {
 	}
 	if d := w.await(example, "a domain that has left", func(d server.DomainStatus) bool { return !d.InConfig }); d.MX != "" || d.MXTrouble {
 		t.Errorf("it has left: %+v", d)
+	}
+}
+
+// A reload takes over another interval between looks, and none.
+func TestReloadOfTheMXInterval(t *testing.T) {
+	w := newWorld(t, example)
+	w.domains[0].mx = []string{"mx1.mail.test"}
+	s := w.start()
+	w.sees(w.confirmed(example))
+	for _, c := range []struct {
+		interval string
+		looks    bool
+	}{{"6h", true}, {"12h", true}, {"0s", false}} {
+		w.mxWatch = c.interval
+		w.writeConfig()
+		out := w.must("reload")
+		if !strings.Contains(out, "mx_interval") || strings.Contains(out, "watch") {
+			t.Errorf("%s:\n%s", c.interval, out)
+		}
+		w.await(example, "MX hosts that are looked at or not", func(d server.DomainStatus) bool { return d.MXChecked.IsZero() != c.looks })
+	}
+	if rows, err := s.store.MXChecks(t.Context()); err != nil || len(rows) != 0 {
+		t.Errorf("nothing is looked at: %+v %v", rows, err)
+	}
+}
+
+// A crash between what is known of MX hosts and the event of it loses none: the
+// next start tells it. A stop in order has nothing told twice.
+func TestMXEventsSurviveACrash(t *testing.T) {
+	w := newWorld(t, example)
+	w.mxWatch = "6h"
+	w.domains[0].mx = []string{"mx1.mail.test"} // and there is a second MX host
+	s := w.start()
+	w.sees(w.confirmed(example))
+	w.awaitMX(example, true)
+	first := w.event(state.KindMXFailed, 1)
+	for _, crash := range []bool{true, false} {
+		if err := s.stop(); err != nil {
+			t.Fatal(err)
+		}
+		if crash { // which comes before the event is stored
+			db, err := sql.Open("sqlite", w.storePath())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := db.Exec(`DELETE FROM events WHERE kind = ?`, state.KindMXFailed); err != nil {
+				t.Fatal(err)
+			}
+			if err := db.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s = w.start()
+		again := w.event(state.KindMXFailed, 1)
+		if again.ID == first.ID || again.Text != first.Text {
+			t.Errorf("crash %v: %+v, and %+v before", crash, again, first)
+		}
+	}
+	if all, err := w.client().Events(t.Context(), state.EventQuery{Kind: state.KindMXFailed}, 0); err != nil || len(all) != 1 {
+		t.Errorf("told twice: %+v %v", all, err)
+	}
+}
+
+// Where this machine may not connect to port 25, that is seen by whoever looks.
+func TestMXHostsOfWhichNothingIsKnown(t *testing.T) {
+	all := []server.DomainStatus{
+		{Domain: "a.example", InConfig: true, MX: "not known: port 25 is closed", MXUnknown: true},
+		{Domain: "b.example", InConfig: true, MX: "1 MX host is covered"},
+		{Domain: "c.example", InConfig: true, MX: "mx1 fails", MXUnknown: true, MXTrouble: true},
+	}
+	for n, want := range map[int]string{3: "1 of 3 domains; `stshost status DOMAIN` says why", 0: ""} {
+		var b strings.Builder
+		if err := printDomains(&b, all[:n]); err != nil {
+			t.Fatal(err)
+		}
+		if has := strings.Contains(b.String(), "It could not be told at the last look how the MX hosts are"); has != (want != "") || !strings.Contains(b.String(), want) {
+			t.Errorf("%s", b.String())
+		}
+	}
+	var b strings.Builder
+	if err := printDomain(&b, all[0]); err != nil || !strings.Contains(b.String(), "MX hosts:  not known: port 25 is closed") {
+		t.Errorf("%v\n%s", err, b.String())
+	}
+}
+
+// What a stranger's server or certificate has written obeys no terminal.
+func TestStrangersTextIsEscaped(t *testing.T) {
+	const evil = "\x1b[2Jmx1 \u202e fails"
+	d := server.DomainStatus{
+		Domain: "a.example", Step: state.Confirmed, InConfig: true, Mode: "enforce", MX: evil, MXTrouble: true, MXRemedy: evil,
+		MXSeverity: state.SeverityCritical, MXNext: time.Date(2026, 1, 2, 9, 0, 0, 0, time.UTC),
+	}
+	other := d
+	other.LastError, other.Remedy = "two records", "remove one"
+	for name, print := range map[string]func(io.Writer) error{
+		"status":             func(w io.Writer) error { return printDomains(w, []server.DomainStatus{d}) },
+		"status DOMAIN":      func(w io.Writer) error { return printDomain(w, d) },
+		"explain":            func(w io.Writer) error { return printExplanation(w, server.Explain(d)) },
+		"explain, and more":  func(w io.Writer) error { return printExplanation(w, server.Explain(other)) },
+		"status, and more":   func(w io.Writer) error { return printDomains(w, []server.DomainStatus{other}) },
+		"status of one, too": func(w io.Writer) error { return printDomain(w, other) },
+	} {
+		var b strings.Builder
+		if err := print(&b); err != nil || strings.ContainsAny(b.String(), "\x1b\u202e") || !strings.Contains(b.String(), `\x1b[2Jmx1 \u202e fails`) {
+			t.Errorf("%s: %v\n%q", name, err, b.String())
+		}
+	}
+	var b strings.Builder
+	if err := printExplanation(&b, server.Explain(other)); err != nil || !strings.Contains(b.String(), "What to do: remove one.\nWhat is wrong with its MX hosts: ") ||
+		!strings.Contains(b.String(), "They are looked at again at 2026-01-02 09:00:00 UTC.") {
+		t.Errorf("%v\n%s", err, b.String())
 	}
 }
 

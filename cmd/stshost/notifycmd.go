@@ -47,7 +47,7 @@ func (s *service) stands(kind, subject string) bool {
 		return true
 	case kind == state.KindMXFailed:
 		w, _ := s.mx.Last(subject)
-		return w.Told.Severity != ""
+		return w.Told.Kind == state.KindMXFailed
 	case known && !domain.Orphan:
 		return kind != state.KindDomainBlocked || domain.State.LastError != ""
 	case slices.Contains(cfg.ACME.ExtraHosts, subject):

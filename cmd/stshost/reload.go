@@ -47,6 +47,7 @@ func (s *service) reload(ctx context.Context) (server.ReloadResult, error) {
 	if err := s.reconciler.SetExtraHosts(ctx, next.ACME.ExtraHosts); err != nil {
 		s.log.Error("what waited for a host that left the config could not be dropped; it is dropped when it is due", "error", err)
 	}
+	s.mx.SetInterval(next.Watch.MXInterval)
 	if err := s.mx.SetDomains(ctx, domainNames(next)); err != nil {
 		s.log.Error("what was seen of the MX hosts of domains that left the config could not be forgotten; the next start does", "error", err)
 	}
@@ -66,6 +67,7 @@ func (s *service) reload(ctx context.Context) (server.ReloadResult, error) {
 	// Whoever reloads may have mended something elsewhere just now.
 	res.TriedAgain = s.tryAgain(ctx)
 	s.reconciler.WakeBlocked()
+	s.forgetBadLooks()
 	s.mx.LookAtFailing()
 	if res.Empty() {
 		s.log.Info("config reloaded: nothing changed", "tried_again", res.TriedAgain)
@@ -139,6 +141,9 @@ func changedSettings(old, next *config.Config) []string {
 	if !slices.Equal(old.ACME.ExtraHosts, next.ACME.ExtraHosts) {
 		changed = append(changed, "extra_hosts")
 	}
+	if old.Watch.MXInterval != next.Watch.MXInterval {
+		changed = append(changed, "mx_interval")
+	}
 	return changed
 }
 
@@ -154,7 +159,7 @@ func needRestart(old, next *config.Config) []string {
 		{"acme", issuing(old.ACME), issuing(next.ACME)},
 		{"net", old.Net, next.Net},
 		{"prove", old.Prove, next.Prove},
-		{"watch", old.Watch, next.Watch},
+		{"watch", watching(old.Watch), watching(next.Watch)},
 	} {
 		if !reflect.DeepEqual(t.old, t.next) {
 			changed = append(changed, t.name)
@@ -167,4 +172,10 @@ func needRestart(old, next *config.Config) []string {
 func issuing(a config.ACME) config.ACME {
 	a.ExtraHosts = nil
 	return a
+}
+
+// watching is what of [watch] is read at the start only.
+func watching(w config.Watch) config.Watch {
+	w.MXInterval = 0
+	return w
 }

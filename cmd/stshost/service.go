@@ -44,6 +44,10 @@ type service struct {
 	mx         *mxwatch.Watch
 	examiners  examiners
 
+	// forgetBadLooks has the next look at an MX host take over nothing that was
+	// seen of it a moment ago.
+	forgetBadLooks func()
+
 	listeners
 
 	started *config.Config // what is read at the start only comes from here

@@ -165,19 +165,25 @@ func printDomains(w io.Writer, all []server.DomainStatus) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "DOMAIN\tMODE\tSTATE\tID\tCERTIFICATE UNTIL\tNEWS")
 	for _, d := range all {
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", d.Domain, dash(d.Mode), dash(stateOf(d)), dash(d.ID), certificate(d), glance(d.News()))
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", d.Domain, dash(d.Mode), dash(stateOf(d)), dash(d.ID), certificate(d), glance(escaped(d.News())))
 	}
 	if err := tw.Flush(); err != nil {
 		return err
 	}
-	waiting := 0
+	waiting, unknown := 0, 0
 	for _, d := range all {
+		if d.MXUnknown && !d.MXTrouble {
+			unknown++
+		}
 		if !d.ConfigWaits.IsZero() {
 			waiting++
 		}
 	}
 	if waiting > 0 {
 		fmt.Fprintf(w, "New or changed in the config, and not taken up yet: %d of %d domains.\n", waiting, len(all))
+	}
+	if unknown > 0 {
+		fmt.Fprintf(w, "It could not be told at the last look how the MX hosts are: %d of %d domains; `stshost status DOMAIN` says why.\n", unknown, len(all))
 	}
 	return nil
 }
@@ -239,13 +245,14 @@ func printDomain(w io.Writer, d server.DomainStatus) error {
 		row("certificate next try", stamp(d.CertificateNextTry))
 	}
 	row("proof", d.Proof)
-	row("MX hosts", d.MX)
+	row("MX hosts", escaped(d.MX))
 	row("MX hosts looked at", stamp(d.MXChecked))
-	row("MX remedy", d.MXRemedy)
+	row("next look at MX hosts", stamp(d.MXNext))
+	row("MX remedy", escaped(d.MXRemedy))
 	row("DNS account", d.DNSAccount)
 	row("last look", stamp(d.LastRun))
 	row("next look", stamp(d.NextRun))
-	row("news", d.News())
+	row("news", escaped(d.News()))
 	row("remedy", d.Remedy)
 	if err := tw.Flush(); err != nil {
 		return err
@@ -262,13 +269,23 @@ func printDomain(w io.Writer, d server.DomainStatus) error {
 func printExplanation(w io.Writer, e server.Explanation) error {
 	fmt.Fprintln(w, e.Summary)
 	if e.Blocking != "" {
-		fmt.Fprintf(w, "What blocks it: %s.\n", strings.TrimSuffix(e.Blocking, "."))
+		fmt.Fprintf(w, "What blocks it: %s.\n", strings.TrimSuffix(escaped(e.Blocking), "."))
 	}
 	if e.Remedy != "" {
-		fmt.Fprintf(w, "What to do: %s.\n", strings.TrimSuffix(e.Remedy, "."))
+		fmt.Fprintf(w, "What to do: %s.\n", strings.TrimSuffix(escaped(e.Remedy), "."))
 	}
 	if e.Blocking != "" && !e.NextRun.IsZero() {
 		fmt.Fprintf(w, "It is tried again at %s.\n", stamp(e.NextRun))
+	}
+	if e.MX == "" {
+		return nil
+	}
+	fmt.Fprintf(w, "What is wrong with its MX hosts: %s.\n", strings.TrimSuffix(escaped(e.MX), "."))
+	if e.MXRemedy != "" {
+		fmt.Fprintf(w, "What to do about them: %s.\n", strings.TrimSuffix(escaped(e.MXRemedy), "."))
+	}
+	if !e.MXNext.IsZero() {
+		fmt.Fprintf(w, "They are looked at again at %s.\n", stamp(e.MXNext))
 	}
 	return nil
 }

@@ -103,7 +103,7 @@ type Served struct {
 	Mode    mtasts.Mode
 }
 
-// MXCheck is what the last look at the MX hosts of a hosted domain found.
+// MXCheck is what a look at the MX hosts of a hosted domain found.
 type MXCheck struct {
 	Domain   string
 	Time     time.Time
@@ -111,4 +111,15 @@ type MXCheck struct {
 	Unknown  bool      // it could not be told, e.g. port 25 is closed on our side
 	Summary  string    // one sentence
 	Findings []Finding // those that are no pass
+
+	// Judged are the addresses of MX hosts that could be judged, named as the
+	// subjects of findings are.
+	Judged []string
+	// Open are the hosts with something that could not be judged, and the names
+	// of TLSA records that could not; MXAnything is everything.
+	Open []string
 }
+
+// MXAnything in MXCheck.Open says that nothing is known, not even which hosts
+// there are.
+const MXAnything = "*"
