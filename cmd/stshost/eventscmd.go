@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
@@ -243,9 +242,9 @@ func (p *eventPrinter) print(events []server.Event) error {
 	}
 	var b strings.Builder
 	for _, e := range events {
-		fmt.Fprintf(&b, "%s  %-8s  %-*s  %s\n", e.Time.Local().Format(time.RFC3339), e.Severity, p.width, about(e), printable(e.Text))
+		fmt.Fprintf(&b, "%s  %-8s  %-*s  %s\n", e.Time.Local().Format(time.RFC3339), e.Severity, p.width, about(e), escaped(e.Text))
 		if e.Remedy != "" {
-			fmt.Fprintf(&b, "    what to do: %s\n", printable(e.Remedy))
+			fmt.Fprintf(&b, "    what to do: %s\n", escaped(e.Remedy))
 		}
 	}
 	_, err := io.WriteString(p.w, b.String())
@@ -253,18 +252,6 @@ func (p *eventPrinter) print(events []server.Event) error {
 }
 
 // about is the domain or else the host that an event is about.
-func about(e server.Event) string { return printable(cmp.Or(e.Domain, e.Host, "-")) }
+func about(e server.Event) string { return escaped(cmp.Or(e.Domain, e.Host, "-")) }
 
 // printable is s on one line and without what a terminal would take for a
-// command: some texts are what a CA or a DNS server said.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n', r == '\t', r == '\r':
-			return ' '
-		case !unicode.IsPrint(r):
-			return utf8.RuneError
-		}
-		return r
-	}, s)
-}
