@@ -21,10 +21,7 @@ func (p *Prober) collectHost(ctx context.Context, domain string) HostEvidence {
 	ev := HostEvidence{Name: host, Aliases: w.aliases, LookupErr: w.err(), More: w.more, Addresses: make([]HTTPSLook, len(w.all))}
 	plain := make([]*PlainLook, len(w.all))
 	var wg sync.WaitGroup
-	wg.Go(func() {
-		ev.CAA, ev.CAAErr = p.cfg.Resolver.CAA(ctx, host)
-		ev.CAADone = true
-	})
+	wg.Go(func() { ev.CAA, ev.CAAErr = p.cfg.Resolver.CAA(ctx, host) })
 	wg.Go(func() {
 		beside := p.lookUp(ctx, resolver.Neighbour(host))
 		ev.Wildcard = len(beside.all) > 0 && beside.err() == nil

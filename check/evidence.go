@@ -51,7 +51,6 @@ type HostEvidence struct {
 	Plain     []PlainLook
 	CAA       caa.Set
 	CAAErr    error
-	CAADone   bool // CAA and CAAErr mean something
 }
 
 // HTTPSLook is one look at one address of a policy host.

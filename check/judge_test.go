@@ -81,7 +81,7 @@ func (x exhibits) inOrder() Evidence {
 			Answer:  x.answer("_mta-sts.example.test", dns.TypeTXT, fmt.Sprintf("%q", text)),
 			Servers: []state.ServerTXT{{Server: "ns1", TXT: []string{text}}, {Server: "ns2", TXT: []string{text}}},
 		},
-		Host:   HostEvidence{Name: "mta-sts.example.test", Addresses: []HTTPSLook{web}, CAADone: true},
+		Host:   HostEvidence{Name: "mta-sts.example.test", Addresses: []HTTPSLook{web}},
 		MX:     MXEvidence{Hosts: []MXHost{x.mxHost("mx1.example.test", 10), x.mxHost("mx2.example.test", 20)}},
 		TLSRPT: x.answer("_smtp._tls.example.test", dns.TypeTXT, `"v=TLSRPTv1; rua=mailto:a@example.test"`),
 	}

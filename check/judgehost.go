@@ -255,8 +255,6 @@ func (j *judgement) judgePlain() {
 func (j *judgement) judgeCAA() {
 	ev := j.ev.Host
 	switch {
-	case !ev.CAADone:
-		return
 	case ev.CAAErr != nil:
 		j.find(HostCAALookup, ev.Name, nil, "%v", ev.CAAErr)
 		return

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -54,15 +53,7 @@ func (e *smtpError) Unwrap() error { return e.err }
 // the server has a certificate, a second session looks what those senders get
 // that send no SNI.
 func (p *Prober) lookSMTP(ctx context.Context, host string, a address) SMTPLook {
-	look := SMTPLook{Family: a.family, Skipped: a.skipped, Err: a.err}
-	if a.err != nil {
-		look.Stage = SMTPConnect
-		return look
-	}
-	look.Address = net.JoinHostPort(a.addr.String(), strconv.Itoa(p.cfg.SMTPPort))
-	if a.skipped != "" {
-		return look
-	}
+	look := SMTPLook{Family: a.family, Address: p.smtpAddress(a)}
 	ctx, cancel := context.WithTimeoutCause(ctx, smtpTimeout, errSMTPTimeout)
 	defer cancel()
 	p.smtpSession(ctx, host, host, &look)

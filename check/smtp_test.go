@@ -288,22 +288,6 @@ func TestLookSMTPRefusedConnection(t *testing.T) {
 	}
 }
 
-// What was not tried is not looked at, and says why.
-func TestLookSMTPNotTried(t *testing.T) {
-	p := New(Config{Dial: func(context.Context, string, string) (net.Conn, error) {
-		t.Error("a connection was opened")
-		return nil, errors.New("no")
-	}})
-	down := errors.New("SERVFAIL")
-	if look := p.lookSMTP(t.Context(), mxHost, address{family: "IPv6", err: down}); look.Err != down || look.Address != "" {
-		t.Errorf("look without an address: %+v", look)
-	}
-	look := p.lookSMTP(t.Context(), mxHost, address{family: "IPv6", addr: netip.MustParseAddr("2001:db8::1"), skipped: "no route"})
-	if look.Skipped != "no route" || look.Err != nil || look.Address != "[2001:db8::1]:25" {
-		t.Errorf("look without a route: %+v", look)
-	}
-}
-
 func TestEHLOName(t *testing.T) {
 	for name, want := range map[string]bool{
 		"mx.example.test": true, "mx-1.example.test": true,
