@@ -182,10 +182,12 @@ func (j *judgement) judgeOthers(l *HTTPSLook, best *HTTPFetch, subject string) {
 }
 
 // choosePolicy finds the body that senders get, or, if none does, one that they
-// would get, so that it can be read all the same.
+// would get, so that it can be read all the same. Of several it is the one that
+// asks most of MX hosts: senders that choose its address go by it.
 func (j *judgement) choosePolicy() {
 	host := j.ev.Host.Name
-	var from string
+	var served []*HTTPSLook
+	var bodies [][]byte
 	tried := 0
 	notSeen := j.ev.Host.More > 0
 	for i := range j.ev.Host.Addresses {
@@ -199,24 +201,57 @@ func (j *judgement) choosePolicy() {
 		switch {
 		case isTimeout(err) && l.TLS != nil: // a sender may have more patience
 			notSeen = true
-		case err != nil:
-		case !j.fetched:
-			j.body, j.fetched, from = body, true, l.Address
-		case !bytes.Equal(body, j.body):
-			j.otherBodies = append(j.otherBodies, body)
-			j.find(HostDifferent, at(host, l.Address), evidence("policy", clip(string(body)), "other_policy", clip(string(j.body))),
-				"it serves another policy than %s", from)
+		case err == nil:
+			served, bodies = append(served, l), append(bodies, body)
 		}
 	}
-	if !j.fetched && (tried == 0 || notSeen) {
-		j.untried = "no policy could be fetched from " + host + " from here, and not every address of it could be tried"
+	if len(bodies) == 0 {
+		if tried == 0 || notSeen {
+			j.untried = "no policy could be fetched from " + host + " from here, and not every address of it could be tried"
+		}
+		j.body = j.almostServed()
+		return
 	}
-	for i := range j.ev.Host.Addresses {
-		l := &j.ev.Host.Addresses[i]
-		if j.body == nil && l.Main != nil && l.Main.Status == 200 && !l.Main.TooLarge && bytes.Contains(l.Main.Body, []byte("STSv1")) {
-			j.body = l.Main.Body
+	main := 0
+	for i := range bodies {
+		if demand(bodies[i]) > demand(bodies[main]) {
+			main = i
 		}
 	}
+	j.body, j.fetched = bodies[main], true
+	for i, body := range bodies {
+		if bytes.Equal(body, j.body) {
+			continue
+		}
+		j.otherBodies = append(j.otherBodies, body)
+		j.find(HostDifferent, at(host, served[i].Address), evidence("policy", string(body), "other_policy", string(j.body)),
+			"it serves another policy than %s", served[main].Address)
+	}
+}
+
+// demand orders bodies by what they ask of MX hosts.
+func demand(body []byte) int {
+	p, err := mtasts.ParsePolicy(body)
+	switch {
+	case err != nil:
+		return 0
+	case p.Mode == mtasts.ModeEnforce:
+		return 3
+	case p.Mode == mtasts.ModeTesting:
+		return 2
+	}
+	return 1
+}
+
+// almostServed is a body that senders do not get, but for what is wrong on the
+// way; nil if there is none.
+func (j *judgement) almostServed() []byte {
+	for _, l := range j.ev.Host.Addresses {
+		if l.Main != nil && l.Main.Status == 200 && !l.Main.TooLarge && bytes.Contains(l.Main.Body, []byte("STSv1")) {
+			return l.Main.Body
+		}
+	}
+	return nil
 }
 
 // judgeDelegation finds that only one of the two names leads to another

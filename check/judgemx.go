@@ -178,7 +178,7 @@ func (j *judgement) judgeCoverage(h *MXHost) bool {
 		case pattern == "":
 			covered = false
 			j.refused = append(j.refused, h.Name)
-			j.uncovered(h, p.MX)
+			j.uncovered(h, p)
 		case i == 0:
 			j.find(MXCovered, h.Name, evidence("pattern", pattern), "the pattern %s matches it", pattern)
 		}
@@ -196,7 +196,8 @@ func matching(patterns []string, host string) string {
 	return ""
 }
 
-func (j *judgement) uncovered(h *MXHost, patterns []string) {
+func (j *judgement) uncovered(h *MXHost, p mtasts.Policy) {
+	patterns := p.MX
 	text := fmt.Sprintf("no pattern of the policy (%s) matches it", patternsText(patterns))
 	for _, pattern := range patterns {
 		if suffix, ok := strings.CutPrefix(pattern, "*."); ok && strings.HasSuffix(h.Name, "."+suffix) {
@@ -204,6 +205,9 @@ func (j *judgement) uncovered(h *MXHost, patterns []string) {
 		}
 	}
 	f := j.find(MXUncovered, h.Name, evidence("mx", strings.Join(patterns, ", ")), "%s", text)
+	if p.Mode != mtasts.ModeEnforce {
+		f.Harm = risk
+	}
 	if target := h.target(); target != "" && matching(patterns, target) != "" {
 		f.Remedy = "write " + target + ", to which it is a CNAME, into the MX record in its place"
 	}

@@ -133,6 +133,13 @@ func hostWorlds() []brokenWorld {
 				io.WriteString(rw, "version: STSv1\r\nmode: enforce\r\nmx: old.example.test\r\nmax_age: 86400\r\n")
 			}
 		}, state.VerdictLoseMail, []string{HostDifferent, MXUncovered}, ""},
+		{"one address has a broken policy, the other enforces and leaves an MX out", func(w *world) {
+			w.policy("version: STSv1\r\nmode: on\r\n")
+			w.webs[web6].handle = func(rw http.ResponseWriter, r *http.Request) {
+				rw.Header().Set("Content-Type", "text/plain")
+				io.WriteString(rw, strings.Replace(goodPolicy, "mx: mx1.example.test\r\n", "", 1))
+			}
+		}, state.VerdictLoseMail, []string{HostDifferent, MXUncovered, RecordIDStale}, ""},
 		{"addresses differ", func(w *world) {
 			w.webs[web6].handle = func(rw http.ResponseWriter, r *http.Request) {
 				rw.Header().Set("Content-Type", "text/plain")
