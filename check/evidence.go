@@ -62,6 +62,7 @@ type HTTPSLook struct {
 	TLS             *TLSLook
 	Main            *HTTPFetch  // as stshost, over whatever protocol was negotiated
 	Others          []HTTPFetch // as other senders; only at the first address of a family
+	Again           *HTTPFetch  // what got the policy, once more, if something else did not
 }
 
 // HTTPFetch is one GET of the policy.

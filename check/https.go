@@ -64,18 +64,36 @@ func (p *Prober) lookHTTPS(ctx context.Context, domain string, l *HTTPSLook, oth
 		if ctx.Err() != nil {
 			return
 		}
-		d := p.connect(ctx, host, l.Address, "http/1.1")
-		fetch := &HTTPFetch{Agent: agent, Proto: "HTTP/1.1"}
-		switch {
-		case d.conn != nil:
-			fetch = p.get(ctx, mtasts.PolicyURL(domain), agent, d.conn)
-		case d.err != nil:
-			fetch.Err = d.err
-		default:
-			fetch.Err = d.look.Err
-		}
-		l.Others = append(l.Others, *fetch)
+		l.Others = append(l.Others, *p.fetchAs(ctx, domain, agent, l.Address, "http/1.1"))
 	}
+	if best := l.best(); best != nil && l.anyRefused() && ctx.Err() == nil {
+		protos := []string{"http/1.1"}
+		if best == l.Main {
+			protos = []string{"h2", "http/1.1"}
+		}
+		l.Again = p.fetchAs(ctx, domain, best.Agent, l.Address, protos...)
+	}
+}
+
+// anyRefused reports whether a fetch got no policy, time aside.
+func (l *HTTPSLook) anyRefused() bool {
+	refused := func(f HTTPFetch) bool {
+		_, err := f.policy()
+		return err != nil && !isTimeout(err)
+	}
+	return refused(*l.Main) || slices.ContainsFunc(l.Others, refused)
+}
+
+// fetchAs fetches the policy of domain from address as a client of that name.
+func (p *Prober) fetchAs(ctx context.Context, domain, agent, address string, protos ...string) *HTTPFetch {
+	d := p.connect(ctx, mtasts.PolicyHost(domain), address, protos...)
+	switch {
+	case d.conn != nil:
+		return p.get(ctx, mtasts.PolicyURL(domain), agent, d.conn)
+	case d.err != nil:
+		return &HTTPFetch{Agent: agent, Proto: "HTTP/1.1", Err: d.err}
+	}
+	return &HTTPFetch{Agent: agent, Proto: "HTTP/1.1", Err: d.look.Err}
 }
 
 // get sends one GET for target over conn, a *tls.Conn or one without TLS, and

@@ -42,7 +42,7 @@ func Evaluate(ev Evidence) state.Report {
 // judgeMXOnly judges what was seen of the MX hosts by a policy that is known.
 func judgeMXOnly(ev Evidence, policy mtasts.Policy) state.MXCheck {
 	j := newJudgement(ev)
-	j.policy = &policy
+	j.policy, j.fetched, j.announced = &policy, true, recordValid // as senders have it
 	j.judgeMX()
 	c := state.MXCheck{Domain: ev.Domain, Time: ev.Time, Passed: true}
 	for _, f := range j.sorted() {
@@ -87,6 +87,8 @@ type judgement struct {
 	noTLS     []string // those of refused that are so by their TLS
 	lostAll   bool     // there is no other way in
 	mxUnknown string   // why it is not known of some MX host whether they do
+
+	unheard string // the code of why nobody is told what fails; "" if somebody is
 }
 
 // recordState is what senders make of the TXT records.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -137,48 +138,61 @@ func (j *judgement) judgeFetch(f *HTTPFetch, subject string) {
 }
 
 // judgeOthers compares what the fetches got with the best of them. One cause is
-// told once: a protocol, or else the first name that is turned away.
+// told once: a host that answers now so and now so, a protocol, or else the first
+// name that is turned away. Other policies are for choosePolicy.
 func (j *judgement) judgeOthers(l *HTTPSLook, best *HTTPFetch, subject string) {
-	otherwise := func(f *HTTPFetch) string {
-		body, err := f.policy()
-		switch {
-		case isTimeout(err): // our patience, not a sender's
-			return ""
-		case err != nil:
-			return err.Error()
-		case !bytes.Equal(body, best.Body):
-			return "another policy"
-		}
+	fetches := append([]HTTPFetch{*l.Main}, l.Others...)
+	odd := slices.IndexFunc(fetches, func(f HTTPFetch) bool { return f.refusal() != "" })
+	if odd < 0 {
+		return
+	}
+	f := fetches[odd]
+	shown := evidence("user_agent", f.Agent, "http", f.Proto, "answer", f.refusal())
+	plain := slices.IndexFunc(l.Others, func(f HTTPFetch) bool { return f.Agent == UserAgent }) // over HTTP/1.1
+	byProto := l.Main.Proto == "HTTP/2.0" && plain >= 0
+	switch {
+	case f.Status == http.StatusTooManyRequests || f.Status >= 500 || l.Again != nil && l.Again.refusal() != "":
+		j.find(HostFlaky, subject, shown, "it answers with the policy, and at another time: %s", f.refusal())
+	case byProto && odd == 0 && l.Others[plain].refusal() == "":
+		j.find(HostHTTP2, subject, shown, "over HTTP/2 a sender gets something else: %s", f.refusal())
+	case byProto && best == l.Main && l.Others[plain].refusal() != "":
+		j.find(HostHTTP1, subject, shown, "over HTTP/1.1 a sender gets something else: %s", f.refusal())
+	default:
+		j.find(HostAgent, subject, shown, "with the User-Agent %q a client gets something else: %s", f.Agent, f.refusal())
+	}
+}
+
+// refusal says why a fetch got no policy; "" if it did, or if our patience was at
+// an end, which is not a sender's.
+func (f *HTTPFetch) refusal() string {
+	_, err := f.policy()
+	if err == nil || isTimeout(err) {
 		return ""
 	}
-	plain := -1 // the fetch as stshost over HTTP/1.1
-	for i := range l.Others {
-		if l.Others[i].Agent == UserAgent {
-			plain = i
+	return err.Error()
+}
+
+// bodies are the policies that the address serves, each once: to several clients
+// it may serve several.
+func (l *HTTPSLook) bodies() [][]byte {
+	var all [][]byte
+	for _, f := range append([]HTTPFetch{*l.Main}, l.Others...) {
+		body, err := f.policy()
+		if err == nil && !slices.ContainsFunc(all, func(b []byte) bool { return sameMeaning(b, body) }) {
+			all = append(all, body)
 		}
 	}
-	main := otherwise(l.Main)
-	if plain >= 0 {
-		over1 := otherwise(&l.Others[plain])
-		switch {
-		case main != "" && over1 == "":
-			j.find(HostHTTP2, subject, evidence("http", l.Main.Proto), "over HTTP/2 a sender gets something else: %s", main)
-			return
-		case main == "" && over1 != "":
-			j.find(HostHTTP1, subject, evidence("http", l.Others[plain].Proto), "over HTTP/1.1 a sender gets something else: %s", over1)
-			return // the others come by HTTP/1.1, too
-		}
+	return all
+}
+
+// sameMeaning reports whether senders make the same of two bodies.
+func sameMeaning(a, b []byte) bool {
+	if bytes.Equal(a, b) {
+		return true
 	}
-	for i := -1; i < len(l.Others); i++ {
-		f := l.Main
-		if i >= 0 {
-			f = &l.Others[i]
-		}
-		if what := otherwise(f); what != "" {
-			j.find(HostAgent, subject, evidence("user_agent", f.Agent, "answer", what), "with the User-Agent %q a sender gets something else: %s", f.Agent, what)
-			return
-		}
-	}
+	p, errP := mtasts.ParsePolicy(a)
+	q, errQ := mtasts.ParsePolicy(b)
+	return errP == nil && errQ == nil && p.Mode == q.Mode && p.MaxAge == q.MaxAge && sameTexts(p.MX, q.MX)
 }
 
 // choosePolicy finds the body that senders get, or, if none does, one that they
@@ -197,12 +211,14 @@ func (j *judgement) choosePolicy() {
 			continue
 		}
 		tried++
-		body, err := l.policy(j.ev.Time)
+		_, err := l.policy(j.ev.Time)
 		switch {
 		case isTimeout(err) && l.TLS != nil: // a sender may have more patience
 			notSeen = true
 		case err == nil:
-			served, bodies = append(served, l), append(bodies, body)
+			for _, body := range l.bodies() {
+				served, bodies = append(served, l), append(bodies, body)
+			}
 		}
 	}
 	if len(bodies) == 0 {
@@ -220,12 +236,15 @@ func (j *judgement) choosePolicy() {
 	}
 	j.body, j.fetched = bodies[main], true
 	for i, body := range bodies {
-		if bytes.Equal(body, j.body) {
+		if sameMeaning(body, j.body) {
 			continue
 		}
 		j.otherBodies = append(j.otherBodies, body)
-		j.find(HostDifferent, at(host, served[i].Address), evidence("policy", string(body), "other_policy", string(j.body)),
-			"it serves another policy than %s", served[main].Address)
+		text := "it serves another policy than " + served[main].Address
+		if served[i] == served[main] {
+			text = "it serves now one policy and now another"
+		}
+		j.find(HostDifferent, at(host, served[i].Address), evidence("policy", string(body), "other_policy", string(j.body)), "%s", text)
 	}
 }
 

@@ -19,7 +19,7 @@ func mxCodes() certificateCodes {
 // enforcing reports whether senders refuse what does not fit, be it those only
 // that fetch from one address.
 func (j *judgement) enforcing() bool {
-	return slices.ContainsFunc(j.policies(), func(p mtasts.Policy) bool { return p.Mode == mtasts.ModeEnforce })
+	return j.fetched && j.announced == recordValid && slices.ContainsFunc(j.policies(), func(p mtasts.Policy) bool { return p.Mode == mtasts.ModeEnforce })
 }
 
 // policies are the policies that senders have: as a rule one.
@@ -153,11 +153,14 @@ func (j *judgement) judgeMXHost(h *MXHost) (usable, alive bool) {
 		case smtpRefused:
 			refuses++
 			j.noTLS = append(j.noTLS, at(h.Name, h.Addresses[i].Address))
-			j.refused = append(j.refused, at(h.Name, h.Addresses[i].Address))
+			if covered {
+				j.refused = append(j.refused, at(h.Name, h.Addresses[i].Address))
+			}
 		case smtpUnknown:
 			open = true
 		}
 	}
+	j.adviseAlias(h)
 	j.judgeTLSA(h)
 	if good == 0 && refuses == 0 && open && j.mxUnknown == "" {
 		j.mxUnknown = "no address of " + h.Name + " could be judged from here"
@@ -219,6 +222,22 @@ func (h *MXHost) target() string {
 		return ""
 	}
 	return h.Aliases[len(h.Aliases)-1].To
+}
+
+// adviseAlias says of a certificate that is for the target of an MX host's CNAME
+// what to do: the MX record is at fault, not the certificate.
+func (j *judgement) adviseAlias(h *MXHost) {
+	target := h.target()
+	for _, l := range h.Addresses {
+		if target == "" || l.TLS == nil || len(l.TLS.Chain) == 0 || l.TLS.Chain[0].VerifyHostname(target) != nil {
+			continue
+		}
+		for i := range j.found {
+			if f := &j.found[i]; f.Code == MXCertName && f.Subject == at(h.Name, l.Address) {
+				f.Remedy = "write " + target + ", to which " + h.Name + " is a CNAME and which the certificate is for, into the MX record in its place"
+			}
+		}
+	}
 }
 
 // judgeUnused finds patterns that match no MX host.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stshost/stshost/internal/state"
 	"github.com/stshost/stshost/mtasts"
 	"github.com/stshost/stshost/tlsrpt"
 )
@@ -23,35 +24,42 @@ func (j *judgement) judgeTLSRPT() {
 	}
 	txts := j.ev.TLSRPT.TXT()
 	shown := evidence("records", quoted(txts))
+	unheard := func(code, format string, args ...any) *state.Finding {
+		j.unheard = code
+		return j.find(code, name, shown, format, args...)
+	}
 	record, err := tlsrpt.FindRecord(txts)
 	switch {
-	case errors.Is(err, tlsrpt.ErrNoRecord) && slices.ContainsFunc(txts, almostTLSRPT):
-		j.find(TLSRPTGrammar, name, shown, "a record there is meant as one of TLSRPT, but does not begin with v=TLSRPTv1;")
+	case errors.Is(err, tlsrpt.ErrNoRecord) && j.announced == recordAbsent:
 		return
-	case errors.Is(err, tlsrpt.ErrNoRecord) && len(j.ev.TLSRPT.Aliases) > 0 && j.announced != recordAbsent:
-		f := j.find(TLSRPTNone, name, shown, "%s, where there is no TLSRPT record", aliasChain(name, targets(j.ev.TLSRPT.Aliases)))
+	case errors.Is(err, tlsrpt.ErrNoRecord) && slices.ContainsFunc(txts, almostTLSRPT):
+		unheard(TLSRPTGrammar, "a record there is meant as one of TLSRPT, but does not begin with v=TLSRPTv1;")
+		return
+	case errors.Is(err, tlsrpt.ErrNoRecord) && len(j.ev.TLSRPT.Aliases) > 0:
+		f := unheard(TLSRPTNone, "%s, where there is no TLSRPT record", aliasChain(name, targets(j.ev.TLSRPT.Aliases)))
 		f.Remedy = "have the record made where the CNAME leads, or replace the CNAME by it"
 		return
 	case errors.Is(err, tlsrpt.ErrNoRecord):
-		if j.announced != recordAbsent {
-			j.find(TLSRPTNone, name, shown, "no TXT record there begins with v=TLSRPTv1;")
-		}
+		unheard(TLSRPTNone, "no TXT record there begins with v=TLSRPTv1;")
 		return
 	case errors.Is(err, tlsrpt.ErrSeveralRecords):
-		j.find(TLSRPTSeveral, name, shown, "several TXT records begin with v=TLSRPTv1;, and senders act as if there were none")
+		unheard(TLSRPTSeveral, "several TXT records begin with v=TLSRPTv1;, and senders act as if there were none")
 		return
 	case err != nil:
-		j.find(TLSRPTGrammar, name, shown, "%v", err)
+		unheard(TLSRPTGrammar, "%v", err)
 		return
 	}
-	good := true
+	bad := 0
 	for _, rua := range record.RUA {
 		if err := tlsrpt.Problem(rua); err != nil {
-			good = false
-			j.find(TLSRPTScheme, name, shown, "no report goes to %.200q: %v", rua, err)
+			bad++
+			unheard(TLSRPTScheme, "no report goes to %.200q: %v", rua, err)
 		}
 	}
-	if good {
+	if bad < len(record.RUA) {
+		j.unheard = "" // one address is enough
+	}
+	if bad == 0 {
 		j.find(TLSRPTOK, name, shown, "reports go to %s", list(record.RUA))
 	}
 }

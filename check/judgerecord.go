@@ -3,6 +3,7 @@ package check
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -136,7 +137,10 @@ func (j *judgement) judgeRecordAnswer(name string) {
 	switch {
 	case len(ev.Answer.Records) == 0:
 	case !ev.Answer.Judged:
-		j.find(RecordDNSSECSkipped, name, nil, "whether DNSSEC protects the record is not judged: %s %s", ev.Answer.Server, ev.Answer.Unjudged)
+		f := j.find(RecordDNSSECSkipped, name, nil, "whether DNSSEC protects the record is not judged: %s %s", ev.Answer.Server, ev.Answer.Unjudged)
+		if ev.Answer.Unjudged == resolver.NotValidating {
+			f.Remedy = "ask a resolver that validates, such as Unbound on this machine"
+		}
 	case ev.Answer.Authenticated:
 		j.find(RecordSigned, name, nil, "%s has validated the record", ev.Answer.Server)
 	default:
@@ -205,7 +209,7 @@ func (j *judgement) judgeID() {
 	_, ours := mtasts.IDTime(id)
 	remembered := j.ev.Served
 	switch {
-	case mtasts.Announces(id, j.body):
+	case slices.ContainsFunc(append(j.otherBodies, j.body), func(body []byte) bool { return mtasts.Announces(id, body) }):
 		j.find(RecordIDCurrent, name, shown, "the id has the digest of the policy that is served")
 	case remembered != nil && remembered.ID == id && remembered.SHA256 != "" && remembered.SHA256 != digest:
 		j.find(RecordIDKept, name, shown, "another policy is served than this installation announced under this id")

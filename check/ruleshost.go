@@ -22,6 +22,7 @@ const (
 	HostMediaType       = "STS-HOST-MEDIA-TYPE"
 	HostSize            = "STS-HOST-SIZE"
 	HostSlow            = "STS-HOST-SLOW"
+	HostFlaky           = "STS-HOST-FLAKY"
 	HostTimeout         = "STS-HOST-TIMEOUT"
 	HostMediaParameters = "STS-HOST-MEDIA-PARAMETERS"
 	HostHTTP2           = "STS-HOST-HTTP2"
@@ -80,14 +81,16 @@ func hostRules() []Rule {
 			"serve the policy as a static file"},
 		{HostTimeout, unknown, none, fetching, "no answer in time", "TLS is established, and no whole answer comes for as long as is waited here. Senders wait for up to a minute, most of them less.",
 			"see why the web server is so slow; serve the policy as a static file"},
+		{HostFlaky, fail, partial, fetching, "now the policy, and now not", "The same host answers some requests with the policy and others not: it is overloaded, limits the rate, or one of several servers behind the address is broken. Some senders get no policy.",
+			"see the log of the web server or the balancer before it; exempt /.well-known/mta-sts.txt from rate limits"},
 		{HostAgent, fail, partial, fetching, "some clients get another answer", "What the server answers depends on the User-Agent: a filter against robots stands in front, and senders are robots.",
 			"exempt /.well-known/mta-sts.txt from the filter"},
 		{HostHTTP1, fail, partial, fetching, "HTTP/1.1 gets another answer", "The server answers HTTP/2 and not HTTP/1.1 with the policy. Many senders speak only HTTP/1.1.",
 			"serve the policy over HTTP/1.1, too"},
 		{HostHTTP2, fail, partial, fetching, "HTTP/2 gets another answer", "The server offers HTTP/2 and does not answer with the policy there, while HTTP/1.1 gets it. Senders that speak HTTP/2 have no policy.",
 			"repair HTTP/2 at the web server, or switch it off for this host"},
-		{HostDifferent, fail, partial, fetching, "addresses serve different policies", "Which policy a sender gets depends on the address that it chooses.",
-			"serve the same policy at every address, before the record announces it"},
+		{HostDifferent, fail, partial, fetching, "different policies are served", "Which policy a sender gets depends on the address that it chooses, or on chance. Each is held against the MX hosts.",
+			"serve the same policy everywhere, before the record announces it"},
 		{HostPlain, warn, risk, "RFC 8461 §3.3", "port 80 serves the policy", "The policy is served without TLS, too. Senders never look there. It misleads whoever tests by hand: that it is served at port 80 says nothing about HTTPS.",
 			"redirect port 80 to https://, or answer nothing there"},
 		{HostCAA, pass, none, caa, "CAA records", "CAA records say which CAs may issue for the policy host. Those at the target of a CNAME count.", ""},

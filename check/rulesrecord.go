@@ -77,7 +77,7 @@ func recordRules() []Rule {
 		{RecordIDStale, fail, partial, "RFC 8461 §3.1", "the id is of another policy", "The id carries the digest of another policy than the one served. Senders that fetched under this id before do not fetch again: they hold the other policy.",
 			"find out whose policy is served: if it is the right one, announce it under a new id; if not, see where the policy host leads"},
 		{RecordIDKept, fail, partial, "RFC 8461 §3.1", "the policy changed and the id did not", "Another policy is served than was announced under this id. Senders that hold that one do not fetch again until it runs out.",
-			"give the record a new id after each change of the policy; find out who changed the policy if it was not you"},
+			"find out who changed the policy: if that was right, announce it under a new id; if not, see where the policy host leads"},
 		{RecordStoreSkipped, skipped, none, "RFC 8461 §3.1", "the store not asked", "Whether the domain is hosted here, and what was served and announced before, could not be read, so that nothing was compared.", ""},
 	}
 }

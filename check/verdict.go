@@ -44,10 +44,8 @@ func (j *judgement) delivery() (state.Verdict, string) {
 		if len(j.refused) > 0 {
 			return state.VerdictTest, "mail is delivered as ever; in enforce senders would refuse " + list(j.refused) + rest
 		}
-		for _, code := range []string{TLSRPTNone, TLSRPTSeveral, TLSRPTGrammar} {
-			if j.has(code) {
-				return state.VerdictTest, "mail is delivered as ever, and nobody is told what fails (" + code + ")" + rest
-			}
+		if j.unheard != "" {
+			return state.VerdictTest, "mail is delivered as ever, and nobody is told what fails (" + j.unheard + ")" + rest
 		}
 		return state.VerdictTest, "mail is delivered as ever, and what fails is reported" + rest
 	}

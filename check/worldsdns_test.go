@@ -112,6 +112,8 @@ func otherWorlds() []brokenWorld {
 			enforce, []string{TLSRPTSeveral}, ""},
 		{"TLSRPT without rua", func(w *world) { w.txt(tls, "v=TLSRPTv1;") }, enforce, []string{TLSRPTGrammar}, "rua"},
 		{"TLSRPT a CNAME to nothing", func(w *world) { w.alias(tls, "gone.example.net.") }, enforce, []string{TLSRPTNone}, "gone.example.net"},
+		{"TLSRPT to nobody, in testing", func(w *world) { w.txt(tls, "v=TLSRPTv1; rua=mailto:"); w.edit("enforce", "testing") },
+			state.VerdictTest, []string{TLSRPTScheme}, ""},
 		{"TLSRPT in lower case", func(w *world) { w.txt(tls, "v=tlsrptv1; rua=mailto:a@example.test") }, enforce, []string{TLSRPTGrammar}, ""},
 		{"no TLSRPT, in testing", func(w *world) { w.txt(tls); w.edit("enforce", "testing") }, state.VerdictTest, []string{TLSRPTNone}, ""},
 		{"TLSRPT by http", func(w *world) { w.txt(tls, "v=TLSRPTv1; rua=http://example.test/") }, enforce, []string{TLSRPTScheme}, "http"},

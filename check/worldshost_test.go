@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -111,6 +112,41 @@ func hostWorlds() []brokenWorld {
 		{"HTTP/2 turned away", func(w *world) {
 			w.everywhere(turnsAway(func(r *http.Request) bool { return r.ProtoMajor == 2 }))
 		}, enforce, []string{HostHTTP2}, "403"},
+		{"two policies by turns, one of them leaves an MX out", func(w *world) {
+			var n atomic.Int64
+			w.everywhere(func(rw http.ResponseWriter, r *http.Request) {
+				rw.Header().Set("Content-Type", "text/plain")
+				body := goodPolicy
+				if n.Add(1)%2 == 0 {
+					body = strings.Replace(goodPolicy, "mx: mx2.example.test\r\n", "", 1)
+				}
+				io.WriteString(rw, body)
+			})
+		}, state.VerdictLoseMail, []string{HostDifferent, MXUncovered}, ""},
+		{"overloaded", func(w *world) {
+			for _, h := range w.webs {
+				var n atomic.Int64
+				h.handle = func(rw http.ResponseWriter, r *http.Request) {
+					if n.Add(1) == 1 {
+						http.Error(rw, "busy", http.StatusServiceUnavailable)
+						return
+					}
+					answers(200, "text/plain")(rw, r)
+				}
+			}
+		}, enforce, []string{HostFlaky}, "503"},
+		{"rate limited by 403", func(w *world) {
+			for _, h := range w.webs {
+				var n atomic.Int64
+				h.handle = turnsAway(func(*http.Request) bool { return n.Add(1) > 3 })
+			}
+		}, enforce, []string{HostFlaky}, "403"},
+		{"addresses differ in form only", func(w *world) {
+			w.webs[web6].handle = func(rw http.ResponseWriter, r *http.Request) {
+				rw.Header().Set("Content-Type", "text/plain")
+				io.WriteString(rw, strings.ReplaceAll(goodPolicy, "\r", ""))
+			}
+		}, enforce, nil, ""},
 		{"HTTP/2 broken, and the policy leaves an MX out", func(w *world) {
 			w.edit("mx: mx2.example.test\r\n", "")
 			body := w.body
@@ -139,7 +175,7 @@ func hostWorlds() []brokenWorld {
 				rw.Header().Set("Content-Type", "text/plain")
 				io.WriteString(rw, strings.Replace(goodPolicy, "mx: mx1.example.test\r\n", "", 1))
 			}
-		}, state.VerdictLoseMail, []string{HostDifferent, MXUncovered, RecordIDStale}, ""},
+		}, state.VerdictLoseMail, []string{HostDifferent, MXUncovered}, ""},
 		{"addresses differ", func(w *world) {
 			w.webs[web6].handle = func(rw http.ResponseWriter, r *http.Request) {
 				rw.Header().Set("Content-Type", "text/plain")

@@ -10,16 +10,9 @@ import (
 
 func itoa(n int) string { return strconv.Itoa(n) }
 
-// StartKnot starts Knot DNS (Debian package knot) with these zones. The key
-// under test may update TXT records only.
-func StartKnot(t testing.TB, zones ...string) *Server {
-	t.Helper()
-	binary := RequireServer(t, "knotd", "knot")
-	s := newServer(t, "knot", zones)
-	dir := t.TempDir()
-
-	var conf strings.Builder
-	fmt.Fprintf(&conf, `server:
+// knotServer is what every configuration of Knot begins with.
+func knotServer(dir string, port int) string {
+	return fmt.Sprintf(`server:
   rundir: %[1]q
   listen: "127.0.0.1@%[2]d"
   udp-workers: 1
@@ -30,26 +23,38 @@ database:
 log:
   - target: stderr
     any: info
-key:
-  - id: %[3]q
-    algorithm: %[4]s
-    secret: %[5]q
-  - id: %[6]q
-    algorithm: %[4]s
-    secret: %[7]q
-  - id: %[8]q
-    algorithm: %[4]s
-    secret: %[9]q
+`, dir, port)
+}
+
+// StartKnot starts Knot DNS (Debian package knot) with these zones. The key
+// under test may update TXT records only.
+func StartKnot(t testing.TB, zones ...string) *Server {
+	t.Helper()
+	binary := RequireServer(t, "knotd", "knot")
+	s := newServer(t, "knot", zones)
+	dir := t.TempDir()
+
+	var conf strings.Builder
+	fmt.Fprintf(&conf, `%[1]skey:
+  - id: %[2]q
+    algorithm: %[3]s
+    secret: %[4]q
+  - id: %[5]q
+    algorithm: %[3]s
+    secret: %[6]q
+  - id: %[7]q
+    algorithm: %[3]s
+    secret: %[8]q
 acl:
   - id: stshost
-    key: %[3]q
+    key: %[2]q
     action: update
     update-type: [ TXT ]
   - id: admin
-    key: %[6]q
+    key: %[5]q
     action: update
 zone:
-`, dir, s.Port, s.TSIGName, tsigAlgorithm, s.TSIGSecret, s.adminName, s.adminSecret, s.IdleName, s.IdleSecret)
+`, knotServer(dir, s.Port), s.TSIGName, tsigAlgorithm, s.TSIGSecret, s.adminName, s.adminSecret, s.IdleName, s.IdleSecret)
 	for i, z := range s.zones {
 		file := writeFile(t, filepath.Join(dir, fmt.Sprintf("zone%d", i)), zoneFile(z))
 		fmt.Fprintf(&conf, `  - domain: %q

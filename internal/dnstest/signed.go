@@ -218,19 +218,7 @@ func (w *Signed) startKnot(t testing.TB) {
 	binary := RequireServer(t, "knotd", "knot")
 	s := w.newServer(t, "knot")
 	var conf strings.Builder
-	fmt.Fprintf(&conf, `server:
-  rundir: %[1]q
-  listen: "127.0.0.1@%[2]d"
-  udp-workers: 1
-  tcp-workers: 1
-  background-workers: 1
-database:
-  storage: %[1]q
-log:
-  - target: stderr
-    any: info
-zone:
-`, w.dir, s.Port)
+	conf.WriteString(knotServer(w.dir, s.Port) + "zone:\n")
 	for _, z := range w.zones {
 		// The files are signed already, and perhaps wrongly: that is the point.
 		fmt.Fprintf(&conf, "  - domain: %q\n    file: %q\n    zonefile-sync: -1\n    journal-content: none\n    semantic-checks: off\n", z.Name, w.file(z))

@@ -43,13 +43,17 @@ func (r *Resolver) believed(server string) bool {
 	return host == "localhost" || err == nil && addr.IsLoopback()
 }
 
+// NotValidating is Answer.Unjudged of a resolver that is believed and has nothing
+// to say of DNSSEC.
+const NotValidating = "does not validate"
+
 // unjudged says why what server says of DNSSEC in m is not believed; "" if it is.
 func (r *Resolver) unjudged(ctx context.Context, server string, m *dns.Msg) string {
 	switch {
 	case !r.believed(server):
 		return "is not on this machine, so that what it says of DNSSEC could be tampered with on the way"
 	case !m.AuthenticatedData && !r.validates(ctx, server):
-		return "does not validate"
+		return NotValidating
 	}
 	return ""
 }
