@@ -78,7 +78,7 @@ func TestExamineOutOfTime(t *testing.T) {
 	w.breaks(web4+":443", errHole)
 	w.breaks("["+web6+"]:443", errHole)
 	w.breaks(mx2+":25", errHole)
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
 	defer cancel()
 	r, err := New(w.cfg).Examine(ctx, "example.test")
 	if err != nil {

@@ -76,7 +76,7 @@ func newWorld(t *testing.T) *world {
 	if w.root, err = lab.NewRoot("World Root"); err != nil {
 		t.Fatal(err)
 	}
-	res, err := resolver.New(resolver.Config{Servers: []string{w.dns.Addr()}, AuthPort: w.dns.Port(), Timeout: 500 * time.Millisecond, Attempts: 1})
+	res, err := resolver.New(resolver.Config{Servers: []string{w.dns.Addr()}, AuthPort: w.dns.Port(), Timeout: 4 * time.Second, Attempts: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
