@@ -22,6 +22,7 @@ var mayImport = map[string][]string{
 
 	"internal/state":          {"mtasts"},
 	"internal/dispatch":       {},
+	"internal/spread":         {},
 	"internal/caa":            {},
 	"internal/resolver":       {"internal/caa"},
 	"internal/senders":        {"mtasts"},
@@ -35,12 +36,12 @@ var mayImport = map[string][]string{
 	"config":    {"mtasts"},
 	"store":     {"mtasts", "internal/state"},
 	"events":    {"internal/state"},
-	"acme":      {"internal/state"},
+	"acme":      {"internal/state", "internal/spread"},
 	"dnsupdate": {"mtasts", "internal/state", "internal/resolver"},
 	"check":     {"mtasts", "tlsrpt", "internal/state", "internal/resolver", "internal/caa", "internal/senders"},
 	"server":    {"mtasts", "templates", "internal/state"},
 	"reconcile": {"mtasts", "internal/state", "internal/dispatch"},
-	"mxwatch":   {"mtasts", "internal/state", "internal/dispatch"},
+	"mxwatch":   {"mtasts", "internal/state", "internal/dispatch", "internal/spread"},
 	"notify":    {"internal/state"},
 
 	"bench": {"mtasts", "server", "store", "internal/lab", "internal/state"},

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/stshost/stshost/internal/spread"
 	"github.com/stshost/stshost/internal/state"
 )
 
@@ -75,7 +76,7 @@ func (i *Issuer) ask(ctx context.Context, job state.CertJob) {
 		return
 	}
 	if until, _, held := ca.asking.get(now); held {
-		i.noted(ctx, job, func(j *state.CertJob) { j.AskAt = until.Add(fraction(j.Host, askFirst)) })
+		i.noted(ctx, job, func(j *state.CertJob) { j.AskAt = until.Add(spread.Of(j.Host, askFirst)) })
 		return
 	}
 	asked, cancel := context.WithTimeout(ctx, askTimeout)
@@ -167,7 +168,7 @@ func (i *Issuer) unanswered(ctx context.Context, ca *authority, job state.CertJo
 		i.log.Warn("the CA was asked in vain when to renew certificates; it is asked again", "step", "renewal-info",
 			"directory", ca.Directory, "err", reason, "next_try", until)
 	}
-	i.noted(ctx, job, func(j *state.CertJob) { j.AskAt = until.Add(fraction(j.Host, askFirst)) })
+	i.noted(ctx, job, func(j *state.CertJob) { j.AskAt = until.Add(spread.Of(j.Host, askFirst)) })
 }
 
 // noSuggestion takes back what the CA suggested before: it is ours again to
@@ -185,7 +186,7 @@ func (i *Issuer) noSuggestion(ctx context.Context, job state.CertJob, again time
 			j.Due = due
 		}
 		j.WindowStart, j.WindowEnd, j.Explanation = time.Time{}, time.Time{}, ""
-		j.AskAt = now.Add(again + fraction(j.Host, again/10))
+		j.AskAt = now.Add(again + spread.Of(j.Host, again/10))
 	})
 }
 
@@ -196,7 +197,7 @@ func (i *Issuer) suggested(ctx context.Context, ca *authority, job state.CertJob
 	after, ok := i.noted(ctx, job, func(j *state.CertJob) {
 		*j, news = reschedule(*j, s, now)
 		j.CA = ca.Directory
-		j.AskAt = now.Add(s.next + fraction(j.Host, s.next/10))
+		j.AskAt = now.Add(s.next + spread.Of(j.Host, s.next/10))
 	})
 	if !ok {
 		return

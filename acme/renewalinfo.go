@@ -2,9 +2,7 @@ package acme
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,6 +15,7 @@ import (
 	// status of an answer; the identifier and the object are what is used.
 	ari "github.com/mholt/acmez/v3/acme"
 
+	"github.com/stshost/stshost/internal/spread"
 	"github.com/stshost/stshost/internal/state"
 )
 
@@ -109,7 +108,7 @@ func readSuggestion(body []byte, id string, leaf *x509.Certificate) (suggestion,
 		return suggestion{}, fmt.Errorf("the CA's window from %s to %s is none", start.Format(time.RFC3339), end.Format(time.RFC3339))
 	}
 	s := suggestion{start: start, end: end, explanation: clean(info.ExplanationURL)}
-	s.at = start.Add(fraction(id, end.Sub(start)))
+	s.at = start.Add(spread.Of(id, end.Sub(start)))
 	// A window at the very end of the certificate's life leaves no time for a
 	// second try.
 	if latest := leaf.NotAfter.Add(-leaf.NotAfter.Sub(leaf.NotBefore) / 8); s.at.After(latest) {
@@ -126,16 +125,9 @@ func askAgain(life, retryAfter time.Duration, asked bool) time.Duration {
 	return max(askMin, min(retryAfter, askMax, life/12))
 }
 
-// fraction returns a part of d that depends on key alone, from 0 to d.
-func fraction(key string, d time.Duration) time.Duration {
-	sum := sha256.Sum256([]byte(key))
-	// 53 bits are what a float64 holds.
-	return time.Duration(float64(binary.BigEndian.Uint64(sum[:])>>11) / (1 << 53) * float64(d))
-}
-
 // firstQuestion is when the CA of a new certificate is first asked.
 func firstQuestion(host string, now time.Time, life time.Duration) time.Time {
-	return now.Add(askMin + fraction(host, min(askFirst-askMin, max(0, life/12))))
+	return now.Add(askMin + spread.Of(host, min(askFirst-askMin, max(0, life/12))))
 }
 
 // reschedule puts a CA's suggestion into a job, and reports whether that is

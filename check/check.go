@@ -72,8 +72,8 @@ type Config struct {
 type Prober struct {
 	cfg     Config
 	conns   *connections
-	looks   *smtpLooks
-	control *control
+	looks   *recent[SMTPLook]
+	control *recent[controlAnswer]
 	guests  *guests
 }
 
@@ -105,7 +105,11 @@ func New(cfg Config) *Prober {
 	}
 	conns := &connections{ours: make(map[netip.AddrPort]struct{})}
 	cfg.Dial = conns.dialer(cfg.Dial)
-	return &Prober{cfg: cfg, conns: conns, looks: newSMTPLooks(), control: new(control), guests: new(guests)}
+	return &Prober{
+		cfg: cfg, conns: conns, guests: new(guests),
+		looks:   newRecent(cfg.Now, maxReused, func(l SMTPLook) time.Duration { return l.goodFor(cfg.Now()) }),
+		control: newRecent(cfg.Now, len(families), func(controlAnswer) time.Duration { return controlFor }),
+	}
 }
 
 // Record returns the TXT records at _mta-sts.<domain> as the resolver answers,

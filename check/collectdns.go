@@ -23,8 +23,8 @@ func (p *Prober) collectRecord(ctx context.Context, domain string) (ev RecordEvi
 	ev.Answer, ev.Err = res.Look(ctx, name, dns.TypeTXT)
 	if errors.Is(ev.Err, resolver.ErrServerFailure) {
 		// The servers are silent, or the answer does not validate: then it comes
-		// when no validation is asked for.
-		// Asked again after that, it fails still, unless it was a passing outage.
+		// when no validation is asked for; and asked for once more after that, it
+		// fails still, unless it was a passing outage.
 		unchecked, err := res.LookUnchecked(ctx, name, dns.TypeTXT)
 		if err == nil {
 			ev.Answer, ev.Err = res.Look(ctx, name, dns.TypeTXT)

@@ -26,16 +26,6 @@ const (
 	maxGuests   = 2
 )
 
-// smtpLooker looks at one address of an MX host.
-type smtpLooker func(ctx context.Context, host string, a address) SMTPLook
-
-// reused is a smtpLooker that takes over what was seen a short while ago.
-func (p *Prober) reused(ctx context.Context, host string, a address) SMTPLook {
-	l := p.looks.get(ctx, p.cfg.Now, host+" "+a.addr.String(), func(ctx context.Context) SMTPLook { return p.lookSMTP(ctx, host, a) })
-	l.Family, l.Address = a.family, p.smtpAddress(a)
-	return l
-}
-
 // collectMX looks at every MX host of a domain, at each of its addresses.
 func (p *Prober) collectMX(ctx context.Context, domain string, look smtpLooker) (ev MXEvidence) {
 	ev.Answer, ev.Err = p.cfg.Resolver.Look(ctx, domain, dns.TypeMX)

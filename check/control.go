@@ -6,11 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
-
-	"golang.org/x/sync/singleflight"
 )
 
 const (
@@ -24,20 +21,6 @@ const (
 // smtpControls are hosts that take mail for millions.
 func smtpControls() []string {
 	return []string{"gmail-smtp-in.l.google.com", "outlook-com.olc.protection.outlook.com"}
-}
-
-// control is whether other mail hosts can be reached from here. It is safe for
-// concurrent use.
-type control struct {
-	flight singleflight.Group
-
-	mu      sync.Mutex
-	answers map[string]timedAnswer // by family
-}
-
-type timedAnswer struct {
-	answer controlAnswer
-	time   time.Time
 }
 
 // controlAnswer is what asking the other hosts gave.
@@ -67,31 +50,12 @@ func (p *Prober) closedHere(ctx context.Context, family string, looks []SMTPLook
 
 // askControls asks the hosts, or takes over what they said a short while ago.
 func (p *Prober) askControls(ctx context.Context, family string) controlAnswer {
-	c := p.control
-	c.mu.Lock()
-	known, ok := c.answers[family]
-	c.mu.Unlock()
-	if ok && p.cfg.Now().Sub(known.time).Abs() < controlFor {
-		return known.answer
-	}
-	fresh := c.flight.DoChan(family, func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*controlTimeout)
+	answer, _ := p.control.get(ctx, family, func(ctx context.Context) controlAnswer {
+		ctx, cancel := context.WithTimeout(ctx, 2*controlTimeout)
 		defer cancel()
-		answer := p.connectControls(ctx, family)
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if c.answers == nil {
-			c.answers = make(map[string]timedAnswer)
-		}
-		c.answers[family] = timedAnswer{answer, p.cfg.Now()}
-		return answer, nil
+		return p.connectControls(ctx, family)
 	})
-	select {
-	case r := <-fresh:
-		return r.Val.(controlAnswer)
-	case <-ctx.Done():
-		return controlUnknown
-	}
+	return answer
 }
 
 func (p *Prober) connectControls(ctx context.Context, family string) controlAnswer {

@@ -239,7 +239,7 @@ func TestControlAskedOnce(t *testing.T) {
 func TestRules(t *testing.T) {
 	codes := make(map[string]bool)
 	for i, r := range Rules() {
-		if codes[r.Code] || !strings.HasPrefix(r.Code, "STS-") || r.Area() == "" {
+		if codes[r.Code] || !strings.HasPrefix(r.Code, "STS-") || area(r) == "" {
 			t.Errorf("rule %s has the code %q", strconv.Itoa(i), r.Code)
 		}
 		codes[r.Code] = true
@@ -262,7 +262,7 @@ func TestRules(t *testing.T) {
 		delete(codes, code)
 	}
 	for code := range codes {
-		if r := Rules()[ruleIndex()[code]]; r.Status != pass {
+		if r := Rules()[indexOf(Rules())[code]]; r.Status != pass {
 			t.Errorf("no test has %s", code)
 		}
 	}

@@ -23,7 +23,7 @@ func FuzzEvaluate(f *testing.F) {
 	f.Add(announcement(goodPolicy), goodPolicy, "v=TLSRPTv1; rua=mailto:a@example.test")
 	f.Add("v=STSv1; id=1;", "version: STSv1\nmode: testing\nmx: *.example.test\nmax_age: 0\n", "v=TLSRPTv1;")
 	f.Add("v=STSv1;id=", "\n\n: :\nmode: none", "")
-	index := ruleIndex()
+	index := indexOf(Rules())
 	inOrder := exhibits{f, root, time.Now()}.inOrder()
 	f.Fuzz(func(t *testing.T, record, policy, tlsrpt string) {
 		ev := inOrder

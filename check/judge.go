@@ -59,9 +59,7 @@ func judgeMXOnly(ev Evidence, policy mtasts.Policy) state.MXCheck {
 		c.Passed = false
 	}
 	c.Summary = j.mxSummary()
-	if c.Judged, c.Open = j.settled(); ev.MX.Err != nil {
-		c.Open = []string{state.MXAnything}
-	}
+	c.Judged, c.Open = j.judged, j.open
 	return c
 }
 
@@ -88,6 +86,9 @@ type judgement struct {
 	lostAll   bool     // there is no other way in
 	mxUnknown string   // why it is not known of some MX host whether they do
 
+	judged []string // addresses of MX hosts that could be judged
+	open   []string // MX hosts and names of TLSA records of which something could not be told
+
 	unheard string // the code of why nobody is told what fails; "" if somebody is
 }
 
@@ -102,7 +103,8 @@ const (
 )
 
 func newJudgement(ev Evidence) *judgement {
-	return &judgement{ev: ev, rules: Rules(), index: ruleIndex(), count: make(map[string]int)}
+	rules := Rules()
+	return &judgement{ev: ev, rules: rules, index: indexOf(rules), count: make(map[string]int)}
 }
 
 // evidence is what a finding rests on: keys and values in turn. Values that are
@@ -166,7 +168,7 @@ func clip(text string) string {
 
 // has reports whether code was found.
 func (j *judgement) has(code string) bool {
-	return slices.ContainsFunc(j.found, func(f state.Finding) bool { return f.Code == code })
+	return j.count[code] > 0
 }
 
 // sorted are the findings, what does most harm first; then failures before

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/stshost/stshost/internal/state"
 	"github.com/stshost/stshost/mtasts"
 )
 
@@ -42,6 +43,7 @@ func (j *judgement) judgeMX() {
 	ev := j.ev.MX
 	if ev.Err != nil {
 		j.mxUnknown = ev.Err.Error()
+		j.open = []string{state.MXAnything}
 		j.find(MXLookup, j.ev.Domain, nil, "%v", ev.Err)
 		return
 	}
@@ -64,6 +66,7 @@ func (j *judgement) judgeMX() {
 			text = "the name does not exist in the DNS; is it spelt right?"
 		}
 		j.find(MXNone, j.ev.Domain, nil, "%s", text)
+		j.noteTLSA(&ev.Hosts[0])
 		return
 	case ev.Implicit:
 		j.find(MXImplicit, j.ev.Domain, nil, "there are no MX records, so that mail goes to the domain's own address")
@@ -78,6 +81,7 @@ func (j *judgement) judgeMX() {
 	for i := range ev.Hosts {
 		u, a := j.judgeMXHost(&ev.Hosts[i])
 		usable, alive = usable || u, alive || a
+		j.noteTLSA(&ev.Hosts[i])
 		if ev.Hosts[i].Untried {
 			untried++
 		}
@@ -129,9 +133,11 @@ func (j *judgement) judgeMXHost(h *MXHost) (usable, alive bool) {
 		j.find(MXLiteral, h.Name, nil, "the MX record has the address %s in place of a host's name", h.Name)
 		return false, false
 	case h.Untried:
+		j.open = append(j.open, h.Name)
 		return covered, true
 	case h.Err != nil:
 		j.mxUnknown = h.Err.Error()
+		j.open = append(j.open, h.Name)
 		j.find(MXHostLookup, h.Name, nil, "%v", h.Err)
 		return covered, true
 	}
@@ -147,18 +153,26 @@ func (j *judgement) judgeMXHost(h *MXHost) (usable, alive bool) {
 	}
 	good, refuses, open := 0, 0, false
 	for i := range h.Addresses {
-		switch j.judgeSMTP(h.Name, &h.Addresses[i]) {
+		address := at(h.Name, h.Addresses[i].Address)
+		result := j.judgeSMTP(h.Name, &h.Addresses[i])
+		if result != smtpUnknown {
+			j.judged = append(j.judged, address)
+		}
+		switch result {
 		case smtpGood:
 			good++
 		case smtpRefused:
 			refuses++
-			j.noTLS = append(j.noTLS, at(h.Name, h.Addresses[i].Address))
+			j.noTLS = append(j.noTLS, address)
 			if covered {
-				j.refused = append(j.refused, at(h.Name, h.Addresses[i].Address))
+				j.refused = append(j.refused, address)
 			}
 		case smtpUnknown:
 			open = true
 		}
+	}
+	if open || h.More > 0 {
+		j.open = append(j.open, h.Name)
 	}
 	j.adviseAlias(h)
 	j.judgeTLSA(h)
@@ -166,6 +180,13 @@ func (j *judgement) judgeMXHost(h *MXHost) (usable, alive bool) {
 		j.mxUnknown = "no address of " + h.Name + " could be judged from here"
 	}
 	return covered && (good > 0 || open), good > 0 || refuses > 0 || open
+}
+
+// noteTLSA notes that nothing can be told of DANE at an MX host.
+func (j *judgement) noteTLSA(h *MXHost) {
+	if !isAddress(h.Name) && (h.TLSA.Err != nil || !h.TLSA.Judged) {
+		j.open = append(j.open, tlsaName(h.Name))
+	}
 }
 
 // judgeCoverage judges whether a pattern of each policy that senders have matches

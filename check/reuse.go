@@ -3,9 +3,6 @@ package check
 import (
 	"context"
 	"time"
-
-	lru "github.com/hashicorp/golang-lru/v2"
-	"golang.org/x/sync/singleflight"
 )
 
 // Many domains share MX hosts. For the watch, which looks at one domain after the
@@ -20,44 +17,17 @@ const (
 	maxReused = 4096
 )
 
-// smtpLooks are the latest looks at addresses of MX hosts. It is safe for
-// concurrent use.
-type smtpLooks struct {
-	looks  *lru.Cache[string, timedLook]
-	flight singleflight.Group
-}
+// smtpLooker looks at one address of an MX host.
+type smtpLooker func(ctx context.Context, host string, a address) SMTPLook
 
-type timedLook struct {
-	look SMTPLook
-	time time.Time
-}
-
-func newSMTPLooks() *smtpLooks {
-	looks, err := lru.New[string, timedLook](maxReused)
-	if err != nil {
-		panic(err) // the size is a constant above 0
+// reused is a smtpLooker that takes over what was seen a short while ago.
+func (p *Prober) reused(ctx context.Context, host string, a address) SMTPLook {
+	l, ok := p.looks.get(ctx, host+" "+a.addr.String(), func(ctx context.Context) SMTPLook { return p.lookSMTP(ctx, host, a) })
+	if !ok {
+		l = SMTPLook{Stage: SMTPConnect, Err: ctx.Err()}
 	}
-	return &smtpLooks{looks: looks}
-}
-
-// get returns the latest look at an address, or a new one. Of those who want the
-// same at the same time one look serves all; that the first of them goes away
-// does not end it.
-func (s *smtpLooks) get(ctx context.Context, now func() time.Time, key string, look func(context.Context) SMTPLook) SMTPLook {
-	if known, ok := s.looks.Get(key); ok && now().Sub(known.time).Abs() < known.look.goodFor(now()) {
-		return known.look
-	}
-	fresh := s.flight.DoChan(key, func() (any, error) {
-		l := look(context.WithoutCancel(ctx)) // has a time of its own
-		s.looks.Add(key, timedLook{l, now()})
-		return l, nil
-	})
-	select {
-	case r := <-fresh:
-		return r.Val.(SMTPLook)
-	case <-ctx.Done():
-		return SMTPLook{Stage: SMTPConnect, Err: ctx.Err()}
-	}
+	l.Family, l.Address = a.family, p.smtpAddress(a)
+	return l
 }
 
 // goodFor is how long the look may be taken over.
@@ -69,4 +39,4 @@ func (l SMTPLook) goodFor(now time.Time) time.Duration {
 }
 
 // ForgetLooks has the next look at each address of an MX host be a new one.
-func (p *Prober) ForgetLooks() { p.looks.looks.Purge() }
+func (p *Prober) ForgetLooks() { p.looks.kept.Purge() }

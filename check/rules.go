@@ -18,27 +18,15 @@ type Rule struct {
 	Remedy  string     // what to do, one sentence; "" if nothing is to be done
 }
 
-// Area is the part of a domain that the rule is about, the second word of its
-// code: RECORD, HOST, POLICY, READERS, MX, TLSRPT, DANE, LIFE.
-func (r Rule) Area() string {
-	rest := r.Code[len("STS-"):]
-	for i := range rest {
-		if rest[i] == '-' {
-			return rest[:i]
-		}
-	}
-	return rest
-}
-
 // Rules returns all that can be found, in the order of docs/check.md.
 func Rules() []Rule {
 	return slices.Concat(recordRules(), hostRules(), policyRules(), mxRules(), otherRules())
 }
 
-// ruleIndex finds rules and their place by code.
-func ruleIndex() map[string]int {
-	index := make(map[string]int)
-	for i, r := range Rules() {
+// indexOf finds the place of each rule by its code.
+func indexOf(rules []Rule) map[string]int {
+	index := make(map[string]int, len(rules))
+	for i, r := range rules {
 		index[r.Code] = i
 	}
 	return index

@@ -3,11 +3,10 @@ package mxwatch
 import (
 	"container/heap"
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
 	"time"
 
 	"github.com/stshost/stshost/internal/dispatch"
+	"github.com/stshost/stshost/internal/spread"
 )
 
 // firstRetry is when MX hosts that did not pass are looked at again, so that
@@ -131,11 +130,11 @@ func (w *Watch) wait(name string, last memory, now time.Time) time.Duration {
 	}
 	if last.attempts > 0 {
 		retry := min(firstRetry<<min(last.attempts-1, 16), w.every)
-		return at.Add(retry - retry/10 + share(name, retry/5)).Sub(now)
+		return at.Add(retry - retry/10 + spread.Of(name, retry/5)).Sub(now)
 	}
 	at = at.Add(w.every / 2)
 	offset := time.Duration(at.UnixNano() % int64(w.every))
-	ahead := share(name, w.every) - offset
+	ahead := spread.Of(name, w.every) - offset
 	if ahead < 0 {
 		ahead += w.every
 	}
@@ -149,14 +148,7 @@ func (w *Watch) firstWait(name string, last memory, now time.Time) time.Duration
 		return wait
 	}
 	if last.attempts > 0 {
-		return share(name, firstRetry)
+		return spread.Of(name, firstRetry)
 	}
-	return share(name, w.every/10)
-}
-
-// share is a part of d, the same for a name each time and spread evenly over
-// names.
-func share(name string, d time.Duration) time.Duration {
-	sum := sha256.Sum256([]byte(name))
-	return time.Duration(float64(d) * (float64(binary.BigEndian.Uint32(sum[:])) / (1 << 32)))
+	return spread.Of(name, w.every/10)
 }
