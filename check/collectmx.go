@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/stshost/stshost/internal/resolver"
+	"github.com/stshost/stshost/mtasts"
 )
 
 const (
@@ -90,7 +91,7 @@ func eachOnce(mxs []resolver.MX) []resolver.MX {
 
 // collectMXHost looks up an MX host and has each of its addresses looked at.
 func (p *Prober) collectMXHost(ctx context.Context, set resolver.Answer, h *MXHost, sessions *errgroup.Group, look smtpLooker) {
-	if isAddress(h.Name) {
+	if mtasts.IsIP(h.Name) {
 		return // RFC 5321 §5.1: an MX record names a host
 	}
 	var tlsa sync.WaitGroup
@@ -134,13 +135,6 @@ func (p *Prober) lookTLSA(ctx context.Context, host string, w ways) (resolver.An
 // tlsaName is where the TLSA records of an MX host stand (RFC 7672 §2.2.3). It is
 // port 25 in labs, too, whose mail hosts listen elsewhere.
 func tlsaName(host string) string { return "_25._tcp." + host }
-
-// isAddress reports whether an MX record has an address where a name should be.
-// A record like this has four labels of digits.
-func isAddress(name string) bool {
-	_, err := netip.ParseAddr(strings.Trim(name, "[]"))
-	return err == nil
-}
 
 // smtpAddress is where SMTP is spoken at an address.
 func (p *Prober) smtpAddress(a address) string {

@@ -1,10 +1,7 @@
 package check
 
 import (
-	"context"
 	"crypto/x509"
-	"errors"
-	"net"
 	"time"
 
 	"github.com/stshost/stshost/internal/caa"
@@ -177,21 +174,15 @@ const unseen = "it did not come to an end before the time for the examination wa
 func (ev *Evidence) dropUnseen() {
 	for i := range ev.Host.Addresses {
 		l := &ev.Host.Addresses[i]
-		if isTimeout(l.Err) || l.TLS != nil && isTimeout(l.TLS.Err) || l.Main != nil && (isTimeout(l.Main.Err) || isTimeout(l.Main.BodyErr)) {
+		if resolver.IsTimeout(l.Err) || l.TLS != nil && resolver.IsTimeout(l.TLS.Err) || l.Main != nil && (resolver.IsTimeout(l.Main.Err) || resolver.IsTimeout(l.Main.BodyErr)) {
 			*l = HTTPSLook{Family: l.Family, Address: l.Address, Skipped: unseen}
 		}
 	}
 	for _, h := range ev.MX.Hosts {
 		for i := range h.Addresses {
-			if l := &h.Addresses[i]; isTimeout(l.Err) {
+			if l := &h.Addresses[i]; resolver.IsTimeout(l.Err) {
 				*l = SMTPLook{Family: l.Family, Address: l.Address, Skipped: unseen}
 			}
 		}
 	}
-}
-
-// isTimeout reports whether err is a time that was over.
-func isTimeout(err error) bool {
-	var timeout net.Error
-	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()
 }

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/stshost/stshost/internal/resolver"
 	"github.com/stshost/stshost/mtasts"
 )
 
@@ -79,7 +80,7 @@ func (p *Prober) lookHTTPS(ctx context.Context, domain string, l *HTTPSLook, oth
 func (l *HTTPSLook) anyRefused() bool {
 	refused := func(f HTTPFetch) bool {
 		_, err := f.policy()
-		return err != nil && !isTimeout(err)
+		return err != nil && !resolver.IsTimeout(err)
 	}
 	return refused(*l.Main) || slices.ContainsFunc(l.Others, refused)
 }

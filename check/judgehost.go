@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stshost/stshost/internal/caa"
+	"github.com/stshost/stshost/internal/resolver"
 	"github.com/stshost/stshost/mtasts"
 )
 
@@ -107,7 +108,7 @@ func (j *judgement) judgeFetch(f *HTTPFetch, subject string) {
 		j.find(code, subject, evidence("status", fmt.Sprint(f.Status), "location", f.Location, "content_type", f.ContentType), format, args...)
 	}
 	switch {
-	case isTimeout(f.Err) || isTimeout(f.BodyErr):
+	case resolver.IsTimeout(f.Err) || resolver.IsTimeout(f.BodyErr):
 		j.find(HostTimeout, subject, nil, "no whole answer came within %s", FetchTimeout)
 		return
 	case f.Err != nil:
@@ -166,7 +167,7 @@ func (j *judgement) judgeOthers(l *HTTPSLook, best *HTTPFetch, subject string) {
 // an end, which is not a sender's.
 func (f *HTTPFetch) refusal() string {
 	_, err := f.policy()
-	if err == nil || isTimeout(err) {
+	if err == nil || resolver.IsTimeout(err) {
 		return ""
 	}
 	return err.Error()
@@ -213,7 +214,7 @@ func (j *judgement) choosePolicy() {
 		tried++
 		_, err := l.policy(j.ev.Time)
 		switch {
-		case isTimeout(err) && l.TLS != nil: // a sender may have more patience
+		case resolver.IsTimeout(err) && l.TLS != nil: // a sender may have more patience
 			notSeen = true
 		case err == nil:
 			for _, body := range l.bodies() {

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/stshost/stshost/internal/resolver"
 	"github.com/stshost/stshost/internal/state"
 	"github.com/stshost/stshost/mtasts"
 )
@@ -129,7 +130,7 @@ func mxList(hosts []MXHost) string {
 func (j *judgement) judgeMXHost(h *MXHost) (usable, alive bool) {
 	covered := j.judgeCoverage(h)
 	switch {
-	case isAddress(h.Name):
+	case mtasts.IsIP(h.Name):
 		j.find(MXLiteral, h.Name, nil, "the MX record has the address %s in place of a host's name", h.Name)
 		return false, false
 	case h.Untried:
@@ -184,7 +185,7 @@ func (j *judgement) judgeMXHost(h *MXHost) (usable, alive bool) {
 
 // noteTLSA notes that nothing can be told of DANE at an MX host.
 func (j *judgement) noteTLSA(h *MXHost) {
-	if !isAddress(h.Name) && (h.TLSA.Err != nil || !h.TLSA.Judged) {
+	if !mtasts.IsIP(h.Name) && (h.TLSA.Err != nil || !h.TLSA.Judged) {
 		j.open = append(j.open, tlsaName(h.Name))
 	}
 }
@@ -193,7 +194,7 @@ func (j *judgement) noteTLSA(h *MXHost) {
 // the host (RFC 8461 §4.1).
 func (j *judgement) judgeCoverage(h *MXHost) bool {
 	covered := true
-	if isAddress(h.Name) {
+	if mtasts.IsIP(h.Name) {
 		return covered
 	}
 	for i, p := range j.policies() {
@@ -306,7 +307,7 @@ func (j *judgement) judgeSMTP(host string, l *SMTPLook) smtpResult {
 	case l.Stage == SMTPConnect:
 		j.find(MXConnect, subject, nil, "%v", l.Err)
 		return smtpNoWay
-	case isTimeout(l.Err):
+	case resolver.IsTimeout(l.Err):
 		j.find(MXSlow, subject, reply, "%v", l.Err)
 		return smtpUnknown
 	case l.Stage == SMTPEHLO && noEHLO(l.Reply):

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stshost/stshost/internal/resolver"
 	"github.com/stshost/stshost/internal/state"
 	"github.com/stshost/stshost/mtasts"
 	"github.com/stshost/stshost/tlsrpt"
@@ -109,7 +110,7 @@ func (j *judgement) judgeTLSA(h *MXHost) {
 		l := &h.Addresses[i]
 		subject := at(h.Name, l.Address)
 		switch v := judgeDANE(records, l.TLS, h.Name, j.ev.Time, j.ev.Domain); {
-		case l.Skipped != "" || isTimeout(l.Err) || l.Stage != SMTPSTARTTLS && l.TLS == nil: // not known
+		case l.Skipped != "" || resolver.IsTimeout(l.Err) || l.Stage != SMTPSTARTTLS && l.TLS == nil: // not known
 		case l.TLS == nil || l.TLS.Err != nil:
 			mismatch(subject, "there is no TLS, and with TLSA records senders that honour DANE insist on it")
 		case v.Usable == 0:

@@ -115,7 +115,7 @@ func checkName(s string) error {
 	switch {
 	case s == "":
 		return errors.New("the name is empty")
-	case isIP(s):
+	case IsIP(s):
 		return errors.New("it is an IP address; write the name of the host")
 	case strings.HasSuffix(s, "."):
 		return errors.New("leave out the dot at the end")
@@ -154,9 +154,9 @@ func checkLabel(label string) error {
 	return nil
 }
 
-// isIP reports whether s is an IP address, bare or as an address literal of
+// IsIP reports whether s is an IP address, bare or as an address literal of
 // mail (RFC 5321 §4.1.3).
-func isIP(s string) bool {
+func IsIP(s string) bool {
 	s = lower(strings.TrimSuffix(strings.TrimPrefix(s, "["), "]"))
 	_, err := netip.ParseAddr(strings.TrimPrefix(s, "ipv6:"))
 	return err == nil

@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -60,8 +61,8 @@ func NoRoute(err error) bool {
 		errors.Is(err, syscall.EAFNOSUPPORT)
 }
 
-// isTimeout reports whether err is a deadline that passed.
-func isTimeout(err error) bool {
+// IsTimeout reports whether err is a deadline that passed.
+func IsTimeout(err error) bool {
 	var ne net.Error
-	return errors.As(err, &ne) && ne.Timeout()
+	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &ne) && ne.Timeout()
 }

@@ -97,9 +97,9 @@ func (r *Resolver) explain(ctx context.Context, network string, start time.Time,
 		err = op.Err // without addresses: ours has another port each time
 	}
 	switch {
-	case ctx.Err() != nil && !isTimeout(ctx.Err()):
+	case ctx.Err() != nil && !IsTimeout(ctx.Err()):
 		return fmt.Errorf("was not waited for: %w", ctx.Err())
-	case isTimeout(err):
+	case IsTimeout(err):
 		waited := time.Since(start).Round(100 * time.Millisecond)
 		if waited > r.timeout || waited <= 0 {
 			waited = r.timeout

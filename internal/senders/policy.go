@@ -3,7 +3,6 @@ package senders
 import (
 	"bytes"
 	"iter"
-	"net/netip"
 	"regexp"
 	"strconv"
 	"strings"
@@ -228,7 +227,7 @@ func kindOfMX(s string) mxKind {
 		return mxUnicode
 	case goodMX(s):
 		return mxGood
-	case isAddress(s):
+	case mtasts.IsIP(s):
 		return mxAddress
 	case goodMX(strings.TrimSuffix(s, ".")):
 		return mxDot
@@ -241,13 +240,6 @@ func kindOfMX(s string) mxKind {
 // goodMX reports whether RFC 8461 §3.2 takes an mx in ASCII.
 func goodMX(s string) bool {
 	return mtasts.Policy{Mode: mtasts.ModeEnforce, MX: []string{strings.ToLower(s)}}.Validate() == nil
-}
-
-// isAddress: an IP address, or an address literal of mail (RFC 5321 §4.1.3).
-func isAddress(s string) bool {
-	s = strings.ToLower(strings.TrimSuffix(strings.TrimPrefix(s, "["), "]"))
-	_, err := netip.ParseAddr(strings.TrimPrefix(s, "ipv6:"))
-	return err == nil
 }
 
 func mxIs(kind mxKind) func(field) bool {
