@@ -109,6 +109,28 @@ const (
 	// KindMXRecovered: they would refuse none any more.
 	KindMXRecovered = "mx.recovered"
 
+	// KindMXGuard: in enforce, every address of an MX host that used to pass fails.
+	KindMXGuard = "mx.guard"
+	// KindMXDrift: the MX records name a host that the policy does not.
+	KindMXDrift = "mx.drift"
+	// KindMXAccepted: the policy names further MX hosts from now on.
+	KindMXAccepted = "mx.accepted"
+
+	// KindRolloutStarted: a domain is taken to enforce.
+	KindRolloutStarted = "rollout.started"
+	// KindRolloutStep: a domain goes on to another stage.
+	KindRolloutStep = "rollout.step"
+	// KindRolloutHeld: a gate is closed that will not open by itself.
+	KindRolloutHeld = "rollout.held"
+	// KindRolloutDone: the last stage is reached and confirmed.
+	KindRolloutDone = "rollout.done"
+	// KindRolloutPaused: the way is paused, or goes on.
+	KindRolloutPaused = "rollout.paused"
+	// KindRolloutBack: a domain falls back to testing.
+	KindRolloutBack = "rollout.back"
+	// KindRolloutRetired: a domain leaves MTA-STS, or has left it.
+	KindRolloutRetired = "rollout.retired"
+
 	// KindServerStarted: the server serves.
 	KindServerStarted = "server.started"
 	// KindServerStopped: the server was asked to stop and did.
@@ -133,7 +155,9 @@ func EventKinds() []string {
 		KindConfigRefused, KindConfigReloaded,
 		KindDomainAdded, KindDomainBlocked, KindDomainChanged, KindDomainLeft, KindDomainRecovered, KindDomainStep,
 		KindHostBlocked, KindHostRecovered,
-		KindMXFailed, KindMXRecovered,
-		KindPolicyServed, KindRecordMoved, KindRecordRepaired, KindServerStarted, KindServerStopped, KindStoreLost, KindStoreRestored,
+		KindMXAccepted, KindMXDrift, KindMXFailed, KindMXGuard, KindMXRecovered,
+		KindPolicyServed, KindRecordMoved, KindRecordRepaired,
+		KindRolloutBack, KindRolloutDone, KindRolloutHeld, KindRolloutPaused, KindRolloutRetired, KindRolloutStarted, KindRolloutStep,
+		KindServerStarted, KindServerStopped, KindStoreLost, KindStoreRestored,
 	}
 }

@@ -112,6 +112,11 @@ type MXCheck struct {
 	Summary  string    // one sentence
 	Findings []Finding // those that are no pass
 
+	// Hosts are the MX hosts by the DNS, as far as they were looked at, and
+	// Validated says that DNSSEC vouches for them. A null MX (RFC 7505) is none.
+	Hosts     []string
+	Validated bool
+
 	// Judged are the addresses of MX hosts that could be judged, named as the
 	// subjects of findings are.
 	Judged []string

@@ -41,6 +41,9 @@ const (
 	Announced Step = "announced"
 	// Confirmed: every authoritative server shows exactly this one record.
 	Confirmed Step = "confirmed"
+	// Withdrawn: the domain leaves MTA-STS, and no authoritative server shows its
+	// record any more (RFC 8461 §8.3).
+	Withdrawn Step = "withdrawn"
 )
 
 // Domain is the journal of one policy domain: what it serves, what it has
