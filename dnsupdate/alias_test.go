@@ -36,7 +36,7 @@ func TestAlias(t *testing.T) {
 		if got, err := b.RecordPlace(at); err != nil || got != "_mta-sts.real."+zone {
 			t.Errorf("the record's place is %s", got)
 		}
-		if err := b.Remove(ctx, at); err != nil {
+		if err := b.Withdraw(ctx, at); err != nil {
 			t.Fatal(err)
 		}
 		b.confirmed(t, at, "")
@@ -183,7 +183,7 @@ func TestAliasShared(t *testing.T) {
 		}
 	}
 	refused(b.Push(t.Context(), c, second), "_mta-sts.c.customer.test is a CNAME to shared.example.test", "_mta-sts.a.customer.test leads there too")
-	refused(b.Remove(t.Context(), c), "a.customer.test")
+	refused(b.Withdraw(t.Context(), c), "a.customer.test")
 	_, err := b.Observe(t.Context(), c)
 	refused(err, "a.customer.test")
 	refused(b.Push(t.Context(), at("_mta-sts.thief."+customer), second), "name of the domain example.test")

@@ -176,10 +176,10 @@ func (u *Updater) Push(ctx context.Context, target state.Target, txt string) err
 	return u.change(ctx, target, txt)
 }
 
-// Remove removes every record of our kind at the target, and nothing else.
+// Withdraw removes every record of our kind at the target, and nothing else.
 // With provider "print" it returns an error that wraps state.ErrManual as long
 // as a server shows such a record.
-func (u *Updater) Remove(ctx context.Context, target state.Target) error {
+func (u *Updater) Withdraw(ctx context.Context, target state.Target) error {
 	return u.change(ctx, target, "")
 }
 

@@ -185,11 +185,11 @@ func TestPrint(t *testing.T) {
 	if err := b.Push(t.Context(), at, first); err != nil {
 		t.Errorf("the record stands: %v", err)
 	}
-	if err := b.Remove(t.Context(), at); !errors.Is(err, state.ErrManual) || !strings.Contains(err.Error(), "remove the TXT record") {
+	if err := b.Withdraw(t.Context(), at); !errors.Is(err, state.ErrManual) || !strings.Contains(err.Error(), "remove the TXT record") {
 		t.Errorf("removal: %v", err)
 	}
 	s.Remove("TXT", at.Name)
-	if err := b.Remove(t.Context(), at); err != nil {
+	if err := b.Withdraw(t.Context(), at); err != nil {
 		t.Errorf("the record is gone: %v", err)
 	}
 }

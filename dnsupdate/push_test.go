@@ -70,13 +70,13 @@ func TestPush(t *testing.T) {
 				}
 				push(first)
 				push(second)
-				if err := b.Remove(ctx, at); err != nil {
+				if err := b.Withdraw(ctx, at); err != nil {
 					t.Fatal(err)
 				}
 				holds()
 				b.confirmed(t, at, "")
 				v := b.version(t)
-				if err := b.Remove(ctx, at); err != nil || b.version(t) != v {
+				if err := b.Withdraw(ctx, at); err != nil || b.version(t) != v {
 					t.Errorf("second removal: %v, version %d, was %d", err, b.version(t), v)
 				}
 			})

@@ -65,7 +65,7 @@ func (u *Updater) Try(ctx context.Context, account, zone string, report func(Ste
 	// Whatever went wrong, the ctrl-C of an operator included: leave nothing.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tryCleanup)
 	defer cancel()
-	left := t.do("clean", "remove what was planted at "+t.target.Name, func() error { return u.Remove(ctx, t.target) })
+	left := t.do("clean", "remove what was planted at "+t.target.Name, func() error { return u.Withdraw(ctx, t.target) })
 	switch {
 	case left == nil:
 		return err
@@ -136,7 +136,7 @@ func (t *trial) plant(ctx context.Context, one, two string) error {
 	}{
 		{"add", "add a TXT record at " + t.target.Name, one, func() error { return t.u.Push(ctx, t.target, one) }},
 		{"replace", "replace it by another", two, func() error { return t.u.Push(ctx, t.target, two) }},
-		{"remove", "remove it", "", func() error { return t.u.Remove(ctx, t.target) }},
+		{"remove", "remove it", "", func() error { return t.u.Withdraw(ctx, t.target) }},
 	} {
 		if err := t.do(s.name, s.text, s.change); err != nil {
 			return err

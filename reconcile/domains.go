@@ -23,7 +23,7 @@ func (c Changes) Empty() bool { return len(c.Added)+len(c.Changed)+len(c.Removed
 // SetDomains makes wanted the domains to work on. What did not change is not
 // touched. A domain that is gone from wanted but was announced goes on being
 // served: senders may hold its policy for as long as its max_age
-// (RFC 8461 §8.3). SetDomains is not called twice at a time.
+// (RFC 8461 §8.3). SetDomains, Set and Leave are not called two at a time.
 func (r *Reconciler) SetDomains(ctx context.Context, wanted []Wanted) (Changes, error) {
 	rows, err := r.unservedRows(ctx, wanted)
 	if err != nil {
@@ -31,11 +31,57 @@ func (r *Reconciler) SetDomains(ctx context.Context, wanted []Wanted) (Changes, 
 	}
 	c, gone := r.setWanted(wanted, rows)
 	for _, name := range gone {
-		if r.neverAnnounced(ctx, name) {
-			r.forget(ctx, name)
-		}
+		r.forgetGone(ctx, name)
 	}
 	return c, nil
+}
+
+// Set is SetDomains for one domain that is there already, and leaves all others as
+// they are.
+func (r *Reconciler) Set(w Wanted) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if d := r.domains[w.Domain]; d != nil && !d.orphan {
+		var c Changes
+		r.want(w, nil, &c)
+	}
+}
+
+// Leave is SetDomains without the named domain. With drop it is forgotten whatever
+// senders hold.
+func (r *Reconciler) Leave(ctx context.Context, name string, drop bool) {
+	r.mu.Lock()
+	d := r.domains[name]
+	gone := false
+	if d != nil {
+		d.drop = d.drop || drop
+		if !d.orphan {
+			gone = r.leave(d)
+		}
+		gone = gone || drop && !d.running
+	}
+	r.mu.Unlock()
+	if gone {
+		r.forgetGone(ctx, name)
+	}
+}
+
+// forgetGone forgets a domain that is gone if nobody can miss it, or if it is to
+// be.
+func (r *Reconciler) forgetGone(ctx context.Context, name string) {
+	r.mu.Lock()
+	d := r.domains[name]
+	sure := d != nil && (d.drop || d.row.Step == state.Withdrawn)
+	r.mu.Unlock()
+	if sure || r.neverAnnounced(ctx, name) {
+		r.forget(ctx, name)
+	}
+}
+
+// mayGo reports whether a domain of this row, which left, may be one that nobody
+// misses: forgetGone makes sure.
+func (d *domain) mayGo(row state.Domain) bool {
+	return d.drop || row.ID == "" || row.Step == state.Withdrawn
 }
 
 // unservedRows returns the journal if wanted names a domain that is not in
@@ -63,70 +109,87 @@ func (r *Reconciler) unservedRows(ctx context.Context, wanted []Wanted) (map[str
 func (r *Reconciler) setWanted(wanted []Wanted, rows map[string]state.Domain) (c Changes, gone []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := r.cfg.Now()
 	keep := make(map[string]struct{}, len(wanted))
 	for _, w := range wanted {
 		keep[w.Domain] = struct{}{}
-		d := r.domains[w.Domain]
-		switch {
-		case d == nil:
-			row, ok := rows[w.Domain]
-			if !ok {
-				row = state.Domain{Name: w.Domain, Step: state.WaitingDNS, Since: now}
-			}
-			d = &domain{name: w.Domain, wanted: w, row: row, index: -1}
-			r.domains[w.Domain] = d
-			c.Added = append(c.Added, w.Domain)
-			if !ok || r.listed {
-				r.tellAdded(d)
-			}
-			if d.soon = !ok || r.listed || row.LastRun.IsZero(); d.soon {
-				r.await(d)
-			}
-			r.schedule(d, now)
-		case d.orphan:
-			d.orphan, d.wanted = false, w
-			if d.soon = r.listed || r.outdated(d); d.soon {
-				r.await(d)
-			}
-			c.Added = append(c.Added, w.Domain)
-			if r.listed { // else it was there before the start, as far as is known
-				r.tellAdded(d)
-			}
-			if d.running {
-				d.again = true // the run under way began before it left the config
-			} else {
-				r.schedule(d, r.firstLook(d, now))
-			}
-		case !d.wanted.equal(w):
-			old := d.wanted
-			d.wanted = w
-			c.Changed = append(c.Changed, w.Domain)
-			r.tellChanged(d, old)
-			r.await(d)
-			r.wake(d)
-		default:
-			d.wanted = w // only Source can differ
-		}
+		r.want(w, rows, &c)
 	}
 	for name, d := range r.domains {
-		if _, ok := keep[name]; ok || d.orphan {
+		if _, ok := keep[name]; ok {
+			continue
+		}
+		if d.orphan {
+			if !r.listed && d.row.Step == state.Withdrawn { // a kill came between
+				gone = append(gone, name)
+			}
 			continue
 		}
 		c.Removed = append(c.Removed, name)
-		r.tellLeft(d)
-		r.unschedule(d)
-		d.orphan, d.again, d.soon, d.waits = true, false, false, time.Time{}
-		if d.cancel != nil {
-			d.cancel() // runOne sees to the rest
-		}
-		if !d.running && d.row.ID == "" {
+		if r.leave(d) {
 			gone = append(gone, name)
 		}
 	}
 	r.listed = true
 	r.setHosts()
 	return c, gone
+}
+
+// want makes w what is wanted of its domain. The caller holds r.mu.
+func (r *Reconciler) want(w Wanted, rows map[string]state.Domain, c *Changes) {
+	now := r.cfg.Now()
+	d := r.domains[w.Domain]
+	switch {
+	case d == nil:
+		row, ok := rows[w.Domain]
+		if !ok {
+			row = state.Domain{Name: w.Domain, Step: state.WaitingDNS, Since: now}
+		}
+		d = &domain{name: w.Domain, wanted: w, row: row, index: -1}
+		r.domains[w.Domain] = d
+		c.Added = append(c.Added, w.Domain)
+		if !w.Left && (!ok || r.listed) {
+			r.tellAdded(d)
+		}
+		if d.soon = !ok || r.listed || row.LastRun.IsZero(); d.soon {
+			r.await(d)
+		}
+		r.schedule(d, now)
+	case d.orphan:
+		d.orphan, d.drop, d.wanted = false, false, w
+		if d.soon = r.listed || r.outdated(d); d.soon {
+			r.await(d)
+		}
+		c.Added = append(c.Added, w.Domain)
+		if r.listed && !w.Left { // else it was there before the start, as far as is known
+			r.tellAdded(d)
+		}
+		if d.running {
+			d.again = true // the run under way began before it left the config
+		} else {
+			r.schedule(d, r.firstLook(d, now))
+		}
+	case !d.wanted.equal(w):
+		old := d.wanted
+		d.wanted = w
+		c.Changed = append(c.Changed, w.Domain)
+		r.tellChanged(d, old)
+		r.await(d)
+		r.wake(d)
+	default:
+		d.wanted = w // only Source or Left can differ
+	}
+}
+
+// leave takes d out of those that are worked on. It reports whether it is at rest
+// and may be forgotten. The caller holds r.mu.
+func (r *Reconciler) leave(d *domain) (gone bool) {
+	r.tellLeft(d)
+	r.unschedule(d)
+	d.orphan, d.again, d.soon, d.waits = true, false, false, time.Time{}
+	if d.cancel != nil {
+		d.cancel() // runOne sees to the rest
+	}
+	return !d.running && d.mayGo(d.row)
 }
 
 // setHosts makes the policy hosts of all domains, and the extra hosts, the known
@@ -190,7 +253,7 @@ func (r *Reconciler) forget(ctx context.Context, name string) {
 // unless all was well, else when it would have been due. Many domains that
 // are overdue spread over a part of the interval.
 func (r *Reconciler) firstLook(d *domain, now time.Time) time.Time {
-	if d.soon || d.row.Step != state.Confirmed || d.row.LastError != "" {
+	if d.soon || before(d.row.Step, state.Confirmed) || d.row.LastError != "" {
 		return now
 	}
 	if d.row.NextRun.After(now.Add(r.cfg.Interval)) || d.row.NextRun.Before(now) {
@@ -205,7 +268,7 @@ func (r *Reconciler) firstLook(d *domain, now time.Time) time.Time {
 // changed while we were away.
 func (r *Reconciler) outdated(d *domain) bool {
 	_, body, err := r.policy(d.wanted, d.row)
-	return err != nil || mtasts.Digest(body) != d.row.BodySHA256
+	return d.wanted.Withdraw != (d.row.Step == state.Withdrawn) || err != nil || mtasts.Digest(body) != d.row.BodySHA256
 }
 
 // Snapshot is what the reconciler knows of a domain at one moment.

@@ -54,6 +54,8 @@ func (t *task) tellStep() {
 		e.Evidence["dns_account"] = t.wanted.Target.Account
 	case state.Confirmed:
 		e.Text = fmt.Sprintf("every authoritative server shows the record with the id %s", t.row.ID)
+	case state.Withdrawn:
+		e.Text = "no authoritative server shows an MTA-STS record of this domain's any more"
 	default:
 		e.Text = fmt.Sprintf("the domain has reached the step %s", t.row.Step)
 	}
@@ -148,6 +150,9 @@ func (r *Reconciler) tellChanged(d *domain, old Wanted) {
 			is["old_"+key] = was[key]
 		}
 	}
+	if len(changes) == 0 {
+		return // another stage, which is told by whoever takes it there
+	}
 	maps.DeleteFunc(is, func(_, value string) bool { return value == "" })
 	r.tell(state.Event{
 		Kind: state.KindDomainChanged, Severity: state.SeverityInfo, Domain: d.name,
@@ -160,7 +165,14 @@ func (r *Reconciler) tellLeft(d *domain) {
 		Kind: state.KindDomainLeft, Severity: state.SeverityInfo, Domain: d.name, Evidence: evidence(d.row),
 		Text: "the domain is no longer in the config; its policy goes on being served, because senders may hold it",
 	}
-	if d.row.ID == "" {
+	switch {
+	case d.row.Step == state.Withdrawn:
+		return // told by whoever took it there
+	case d.drop:
+		e.Severity = state.SeverityWarning
+		e.Text = "the domain is served no longer, at once, although senders may hold its policy"
+		e.Remedy = "remove its record from the DNS, if nobody else serves a policy for it"
+	case d.row.ID == "":
 		e.Text = "the domain is no longer in the config"
 	}
 	r.tell(e)

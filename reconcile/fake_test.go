@@ -38,11 +38,12 @@ type lab struct {
 	orders  map[string]int
 	problem string // the CA refuses with this
 
-	txt    map[string][]string // by owner name, on every name server
-	pushes []push
-	manual bool
-	own    string // file of the own certificate of every host; "" for none
-	proxy  bool   // TLS ends at a proxy, which has the certificates
+	txt      map[string][]string // by owner name, on every name server
+	pushes   []push
+	removals []string // names whose record was withdrawn
+	manual   bool
+	own      string // file of the own certificate of every host; "" for none
+	proxy    bool   // TLS ends at a proxy, which has the certificates
 
 	elsewhere map[string]string // policies of another host, by domain, seen while we serve none or the host leads there
 	leads     bool              // policy hosts lead here
@@ -260,6 +261,23 @@ func (l *lab) Push(ctx context.Context, t state.Target, txt string) error {
 	keep := slices.DeleteFunc(slices.Clone(l.txt[t.Name]), mtasts.IsRecord)
 	l.txt[t.Name] = append(keep, txt)
 	l.pushes = append(l.pushes, push{t.Name, txt, string(l.served[domain])})
+	return nil
+}
+
+func (l *lab) Withdraw(_ context.Context, t state.Target) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.step(); err != nil {
+		return err
+	}
+	if l.manual {
+		return fmt.Errorf("print: %w", state.ErrManual)
+	}
+	if l.pushErr != nil {
+		return l.pushErr
+	}
+	l.txt[t.Name] = slices.DeleteFunc(slices.Clone(l.txt[t.Name]), mtasts.IsRecord)
+	l.removals = append(l.removals, t.Name)
 	return nil
 }
 

@@ -247,6 +247,11 @@ func (w *modelWorld) announced(domain string) bool {
 	return pushed && (!f.exempt && !f.lost || len(mtasts.Records(w.txt[name])) > 0)
 }
 
+// Withdraw is never asked for here: rollouts do that, and have a model of their own.
+func (w *modelWorld) Withdraw(context.Context, state.Target) error {
+	panic("nobody wanted a record withdrawn")
+}
+
 func (w *modelWorld) Push(ctx context.Context, t state.Target, txt string) error {
 	domain := strings.TrimPrefix(t.Name, mtasts.RecordName(""))
 	leave, err := w.enter(ctx, domain, "Push", true)

@@ -66,12 +66,8 @@ func (t *task) takeOver(ctx context.Context, later string) error {
 				err: fmt.Errorf("%s announces, as %s, a policy in mode %s that is later than this store, which has it in mode %s",
 					mtasts.RecordName(t.wanted.Domain), later, found.Mode, t.row.Mode),
 				remedy: fmt.Sprintf(`say which it is with mode = "%s" or mode = "%s" for this domain in the config`, found.Mode, t.row.Mode)}
-		case found != nil && found.Mode != t.row.Mode:
-			rendered, err := found.Render()
-			if err != nil {
-				return err
-			}
-			if err := t.adopt(ctx, *found, rendered); err != nil {
+		case found != nil:
+			if err := t.comeFrom(ctx, *found); err != nil {
 				return err
 			}
 		}
@@ -81,6 +77,24 @@ func (t *task) takeOver(ctx context.Context, later string) error {
 	next := t.row
 	next.ID = ""
 	return t.save(ctx, next)
+}
+
+// comeFrom takes over mode and max_age of a policy that was announced later than
+// the journal knows, or, if that says the same, at least that senders may hold it.
+func (t *task) comeFrom(ctx context.Context, found mtasts.Policy) error {
+	body, err := found.Render()
+	if err != nil {
+		return err
+	}
+	further := t.wanted.Stage.Mode == found.Mode && found.MaxAge > t.wanted.Stage.MaxAge && t.wanted.Stage.MaxAge != 0
+	if found.Mode != t.row.Mode || further {
+		return t.adopt(ctx, found, body)
+	}
+	now := t.cfg.Now()
+	return t.cfg.Journal.AddBody(ctx, state.Body{
+		Domain: t.wanted.Domain, SHA256: mtasts.Digest(body), Body: body, Mode: found.Mode, MaxAge: found.MaxAge,
+		FirstServed: now, LastServed: now,
+	})
 }
 
 // strictness orders modes by how much mail they hold up.

@@ -124,7 +124,7 @@ func judge(fetches []state.Fetch, body []byte) (proof string, err error) {
 // order of the steps.
 var order = map[state.Step]int{
 	state.WaitingDNS: 0, state.WaitingCertificate: 1, state.Serving: 2,
-	state.Proven: 3, state.Announced: 4, state.Confirmed: 5,
+	state.Proven: 3, state.Announced: 4, state.Confirmed: 5, state.Withdrawn: 6,
 }
 
 func before(a, b state.Step) bool { return order[a] < order[b] }

@@ -87,6 +87,9 @@ type DNS interface {
 	// Push makes txt the only MTA-STS record at the target and leaves every
 	// other record alone. It wraps state.ErrManual where only a person can.
 	Push(ctx context.Context, t state.Target, txt string) error
+	// Withdraw removes every MTA-STS record at the target, and leaves every other
+	// record alone. It wraps state.ErrManual where only a person can.
+	Withdraw(ctx context.Context, t state.Target) error
 	// Observe asks every authoritative server of the target's zone.
 	Observe(ctx context.Context, t state.Target) ([]state.ServerTXT, error)
 }
@@ -96,13 +99,28 @@ type Wanted struct {
 	Domain string
 	MX     []string
 	MaxAge time.Duration
-	Mode   mtasts.Mode // "" leaves the mode to the journal: a managed domain
+	Mode   mtasts.Mode // "": a managed domain
 	Source string      // where the mode is pinned, e.g. "config.toml:12"
 	Target state.Target
+
+	// Stage is what a managed domain has been taken to. One without a mode leaves
+	// mode and max_age to the journal.
+	Stage Stage
+	// Withdraw has the record taken out of the DNS; what is served stays.
+	Withdraw bool
+	// Left says that the config names the domain no longer.
+	Left bool
+}
+
+// Stage is the mode and the max_age that a managed domain has been taken to.
+type Stage struct {
+	Mode   mtasts.Mode
+	MaxAge time.Duration // 0: Wanted.MaxAge
 }
 
 func (w Wanted) equal(o Wanted) bool {
-	return w.Domain == o.Domain && slices.Equal(w.MX, o.MX) && w.MaxAge == o.MaxAge && w.Mode == o.Mode && w.Target == o.Target
+	return w.Domain == o.Domain && slices.Equal(w.MX, o.MX) && w.MaxAge == o.MaxAge && w.Mode == o.Mode && w.Target == o.Target &&
+		w.Stage == o.Stage && w.Withdraw == o.Withdraw
 }
 
 // Config wires a Reconciler to the rest.
@@ -121,6 +139,12 @@ type Config struct {
 	// Hairpin says that fetches go by way of [prove] via, because this
 	// machine cannot reach its own public address.
 	Hairpin bool
+
+	// Adopted takes note that a domain with a Stage was found published with a
+	// later policy than the journal knows, which it has taken over. The stage is
+	// that policy's from then on, whatever Wanted says, until Wanted changes. nil:
+	// nobody has to know.
+	Adopted func(ctx context.Context, domain string, p mtasts.Policy) error
 
 	// Event takes what happened. It is called with the locks of the Reconciler
 	// held: it returns at once and does not call back. nil discards.
@@ -173,6 +197,7 @@ type domain struct {
 	moved    bool               // that is another place than before, and no push came after it
 	asOf     time.Time          // until then the journal knew of every announcement; zero: not looked at yet
 	again    bool               // woken while running
+	drop     bool               // it is to be forgotten, whatever senders hold
 	cancel   context.CancelFunc // ends the run under way
 	// unwritten is the row with the last outcome that the journal has, while it
 	// did not take those since: nil if it has the last. It belongs to the worker.
@@ -190,6 +215,9 @@ func New(ctx context.Context, cfg Config) (*Reconciler, error) {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Adopted == nil {
+		cfg.Adopted = func(context.Context, string, mtasts.Policy) error { return nil }
 	}
 	if cfg.Event == nil {
 		cfg.Event = func(state.Event) {}

@@ -42,6 +42,9 @@ func (t *task) run(ctx context.Context) error {
 	if now := t.cfg.Now(); t.row.Since.After(now) {
 		t.row.Since = now // the clock was wrong; what is counted from then is counted from now
 	}
+	if t.wanted.Withdraw {
+		return t.withdraw(ctx)
+	}
 	if t.row.BodySHA256 == "" {
 		if err := t.decideFirst(ctx); err != nil {
 			return err
@@ -63,6 +66,13 @@ func (t *task) run(ctx context.Context) error {
 	if err != nil {
 		return &blocked{err: err, remedy: "correct the domain's entry in the config"}
 	}
+	if policy.Mode == mtasts.ModeNone && t.row.BodySHA256 != "" {
+		// A domain that leaves may have moved, and no certificate be had for it:
+		// what it served before must end all the same.
+		if err := t.serve(ctx, policy, body); err != nil {
+			return err
+		}
+	}
 	if err := t.ensureCertificate(ctx); err != nil {
 		return err
 	}
@@ -81,7 +91,11 @@ func (t *task) run(ctx context.Context) error {
 // policy is the policy that the domain should serve now, and its bytes.
 func (r *Reconciler) policy(w Wanted, row state.Domain) (mtasts.Policy, []byte, error) {
 	p := mtasts.Policy{Mode: w.Mode, MX: w.MX, MaxAge: w.MaxAge}
-	if p.Mode == "" {
+	switch {
+	case p.Mode != "":
+	case w.Stage.Mode != "":
+		p.Mode, p.MaxAge = w.Stage.Mode, cmp.Or(w.Stage.MaxAge, w.MaxAge)
+	default:
 		p.Mode = cmp.Or(row.Mode, mtasts.ModeTesting)
 		if row.MaxAge != 0 && row.ConfigMaxAge == w.MaxAge {
 			p.MaxAge = row.MaxAge

@@ -231,8 +231,8 @@ func (r *Reconciler) runOne(ctx context.Context, d *domain) {
 			t.tookUp()
 		}
 	}
-	if r.release(d, t.row) && r.neverAnnounced(ctx, d.name) {
-		r.forget(ctx, d.name)
+	if r.release(d, t.row) {
+		r.forgetGone(ctx, d.name)
 	}
 }
 
@@ -261,7 +261,7 @@ func (r *Reconciler) removed(d *domain) bool {
 }
 
 // release puts d back in the queue after a run. It reports whether the domain
-// left the config meanwhile and its last body has no id: none was pushed.
+// left meanwhile and may be forgotten.
 func (r *Reconciler) release(d *domain, row state.Domain) (gone bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -271,7 +271,7 @@ func (r *Reconciler) release(d *domain, row state.Domain) (gone bool) {
 	r.kickQueue() // others of the account may have waited for that
 	switch {
 	case d.orphan:
-		return row.ID == ""
+		return d.mayGo(row)
 	case d.again:
 		d.again = false
 		r.schedule(d, r.cfg.Now())
