@@ -41,6 +41,7 @@ var mayImport = map[string][]string{
 	"check":     {"mtasts", "tlsrpt", "internal/state", "internal/resolver", "internal/caa", "internal/senders"},
 	"server":    {"mtasts", "templates", "internal/state"},
 	"reconcile": {"mtasts", "internal/state", "internal/dispatch"},
+	"rollout":   {"mtasts", "internal/state", "internal/dispatch", "reconcile"},
 	"mxwatch":   {"mtasts", "internal/state", "internal/dispatch", "internal/spread"},
 	"notify":    {"internal/state"},
 

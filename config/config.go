@@ -155,14 +155,15 @@ type Domain struct {
 	Account string        // name of the DNS account
 	Zone    string        // apex of the DNS zone with trailing dot; "" finds it by SOA
 	MX      []string      // canonical MX patterns; never empty unless Mode is none
-	MaxAge  time.Duration // whole seconds; default 7 d
+	MaxAge  time.Duration // whole seconds; default 7 d; in enforce a managed domain has those of Rollout
 	Mode    mtasts.Mode   // "" is managed: stshost decides, see Managed
 	Profile string        // the profile that filled in what the domain left out; "" is none
 	At      Pos           // the [[domain]] header
 	ModeAt  Pos           // where Mode was pinned; zero when managed
+	Rollout Rollout       // for a managed domain
 }
 
-// Managed reports whether stshost, not the config, decides the mode.
+// Managed reports whether `stshost rollout`, not the config, decides the mode.
 func (d Domain) Managed() bool { return d.Mode == "" }
 
 // Setting describes one setting of a DNS provider.

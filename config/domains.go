@@ -17,8 +17,10 @@ type domainReader struct {
 	defaults       policySettings
 	defaultProfile string
 	seen           map[string]Pos
-	shortWarned    map[Pos]bool // a profile's max_age is warned of once
-	undecided      []Domain     // several accounts exist and nothing chose one
+	shortWarned    map[Pos]bool                  // a profile's max_age is warned of once
+	misfits        map[misfit]bool               // reported, and not again for each domain
+	lists          map[durations][]time.Duration // what the domains share
+	undecided      []Domain                      // several accounts exist and nothing chose one
 }
 
 // readDomains reads [profile.*], [[certificate]] and [[domain]] of every file, and [defaults].
@@ -35,7 +37,9 @@ func (l *loader) readDomains(tops []table) {
 			l.readProfile(profiles, name, profileAt)
 		}
 	}
-	r := &domainReader{l: l, seen: map[string]Pos{}, shortWarned: map[Pos]bool{}}
+	r := &domainReader{
+		l: l, seen: map[string]Pos{}, shortWarned: map[Pos]bool{}, misfits: map[misfit]bool{}, lists: map[durations][]time.Duration{},
+	}
 	defaults := tops[0].sub("defaults")
 	defaults.only(defaultsKeys)
 	// What [defaults] may not set was reported and does not count.
@@ -43,6 +47,7 @@ func (l *loader) readDomains(tops []table) {
 	r.defaults = policySettings{
 		account: set.account, maxAge: set.maxAge, maxAgeAt: set.maxAgeAt, maxAgeSet: set.maxAgeSet,
 		mx: set.mx, mxAt: set.mxAt, mxSet: set.mxSet, mxFaulty: set.mxFaulty,
+		rollout: set.rollout,
 	}
 	r.defaultProfile, _ = r.profileName(defaults)
 	for _, top := range tops {
@@ -128,6 +133,7 @@ func (r *domainReader) read(t table) {
 	}
 	d.Account = r.account(s)
 	if known {
+		d.Rollout = r.rollout(s)
 		r.check(t, d, s)
 	}
 	if name == "" {
@@ -247,11 +253,15 @@ func (r *domainReader) check(t table, d Domain, s policySettings) {
 		}
 		r.l.fail(t.pos(), "list fewer or shorter mx", "%s: its policy cannot be served: %s", label, what)
 	}
-	if s.mode == mtasts.ModeEnforce && s.maxAge < 24*time.Hour && !r.shortWarned[s.maxAgeAt] {
+	if (d.Managed() || s.mode == mtasts.ModeEnforce) && s.maxAge < 24*time.Hour && !r.shortWarned[s.maxAgeAt] {
 		r.shortWarned[s.maxAgeAt] = true
+		does := "enforces"
+		if d.Managed() {
+			does = "ends its rollout"
+		}
 		// RFC 8461 §10.2: while a sender's copy is expired, an attacker can make
 		// the domain look as if it had no policy.
-		r.l.warn(s.maxAgeAt, `write max_age = "1w" or more`, "%s enforces with a max_age of less than a day, which protects little", label)
+		r.l.warn(s.maxAgeAt, `write max_age = "1w" or more`, "%s %s with a max_age of less than a day, which protects little", label, does)
 	}
 }
 

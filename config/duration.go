@@ -66,33 +66,52 @@ func formatDuration(d time.Duration) string {
 // if it is missing or was reported. because, if not "", says where a bound
 // comes from.
 func (t table) duration(key string, lo, hi time.Duration, example, because string) (d time.Duration, ok bool) {
-	switch v := t.vals[key].(type) {
-	case nil:
+	v, there := t.vals[key]
+	if !there {
 		return 0, false
+	}
+	return t.readDuration(key, v, t.posOf(key), durationRule{
+		what: t.in(key), want: "a duration", example: example + ": " + durationForms, lo: lo, hi: hi, because: because,
+	})
+}
+
+// durationRule is what a duration has to be, and how to say that it is not.
+type durationRule struct {
+	what    string // what it is
+	want    string // the type of the key
+	example string // what to write for the key
+	lo, hi  time.Duration
+	because string // where a bound comes from; may be ""
+}
+
+// readDuration reads v, which stands at key or is an element there. ok is false
+// if it was reported.
+func (t table) readDuration(key string, v any, at Pos, rule durationRule) (d time.Duration, ok bool) {
+	switch v := v.(type) {
 	case int64:
 		d = times(v, time.Second)
 	case string:
 		var err error
 		if d, err = parseDuration(v); err != nil {
-			t.fail(key, fmt.Sprintf("write %s = %s: %s", key, example, durationForms), "%s: %v", t.in(key), err)
+			t.l.fail(at, fmt.Sprintf("write %s = %s", key, rule.example), "%s: %v", rule.what, err)
 			return 0, false
 		}
 	default:
-		t.wrongType(t.posOf(key), key, "a duration", v, example+": "+durationForms)
+		t.wrongType(at, key, rule.want, v, rule.example)
 		return 0, false
 	}
-	if d < lo || d > hi {
-		what := "is longer than " + formatDuration(hi)
-		if d < lo {
-			what = "is shorter than " + formatDuration(lo)
+	if d < rule.lo || d > rule.hi {
+		problem := "is longer than " + formatDuration(rule.hi)
+		if d < rule.lo {
+			problem = "is shorter than " + formatDuration(rule.lo)
 			if d < 0 {
-				what = "is negative"
+				problem = "is negative"
 			}
 		}
-		if because != "" {
-			what += " (" + because + ")"
+		if rule.because != "" {
+			problem += " (" + rule.because + ")"
 		}
-		t.fail(key, fmt.Sprintf("write a duration from %s to %s", formatDuration(lo), formatDuration(hi)), "%s %s", t.in(key), what)
+		t.l.fail(at, fmt.Sprintf("write a duration from %s to %s", formatDuration(rule.lo), formatDuration(rule.hi)), "%s %s", rule.what, problem)
 		return 0, false
 	}
 	return d, true

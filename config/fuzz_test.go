@@ -23,6 +23,7 @@ func FuzzLoad(f *testing.F) {
 		"", terms + domain, "a.b.c = 1\n[a]\nb = 2\n[[a.b]]", "[[domain]]\n[domain]", "domain = [{}, 1]\n[dns.a.b]\nc = {d = [{e = 1}]}",
 		"x = \"\"\"\\\n a\"\"\"\r\n[x.\"y.z\"]\n'' = 1979-05-27T07:32:00Z", "\xef\xbb\xbf[listen]\nhttps = ':0'", "[dns.cf]\nprovider = 'cloudflare'\napi_token = '${A}'",
 		"[profile.p]\nmx = ['*.x']\nmax_age = '4w'\n[defaults]\nprofile = 'p'\n[[domain]]\nname = 'é.example'\nmode = 'none'",
+		"[defaults]\nramp = ['1d', 604800]\n[profile.p]\nstay = [0, '2d']\n[[domain]]\nname = 'a.example'\nprofile = 'p'\nreporters = 3\nmx_migration = 'auto'",
 	} {
 		f.Add([]byte(s))
 	}

@@ -68,7 +68,7 @@ func Init(o InitOptions) ([]byte, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, initHead, quote(o.Email))
 	b.WriteString(initAccount(o.Provider, settings, domain))
-	fmt.Fprintf(&b, initDomain, quote(domain), mxNote, quoteList(mx))
+	fmt.Fprintf(&b, initDomain, quote(domain), mxNote, quoteList(mx), domain)
 	return []byte(b.String()), nil
 }
 
@@ -99,10 +99,9 @@ name = %s
 %s
 mx = %s
 dns = "main"
-max_age = "7d"                          # how long senders keep the policy
-# Without mode the policy starts in testing, which delays no mail, or with the
-# policy that the domain has already. Enforce once testing shows no failures.
-# mode = "enforce"
+# The policy starts in testing, which delays no mail, or as the one that the domain
+# has already. To have it taken to enforce, stage by stage:
+#   stshost rollout %s
 `
 
 // initAccount writes [dns.main] with what the provider needs.

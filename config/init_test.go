@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stshost/stshost/config"
 )
@@ -44,6 +45,14 @@ func TestInit(t *testing.T) {
 			}
 			if p := cfg.DNS[d.Account].Provider; p != provider && (provider != "" || p != "print") {
 				t.Errorf("the account's provider is %s, want %q", p, provider)
+			}
+			if d.MaxAge != 7*24*time.Hour || d.Rollout.MaxAge != 4*7*24*time.Hour || !strings.Contains(string(text), "\n#   stshost rollout example.com\n") {
+				t.Errorf("provider %q leaves the rollout at %+v:\n%s", provider, d, text)
+			}
+			for _, w := range cfg.Warnings {
+				if !strings.Contains(w.What, "every host directly under") { // which is said of the wildcard above
+					t.Errorf("provider %q: %v", provider, w)
+				}
 			}
 			if hint := strings.Contains(string(text), "CORRECT THIS LINE"); hint != (mx == nil) {
 				t.Errorf("hint at a placeholder is %v with mx %v", hint, mx)

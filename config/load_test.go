@@ -117,6 +117,10 @@ mx = ["MX1.example.com"]
 		Domains: []config.Domain{{
 			Name: "example.com", Account: "print", MX: []string{"mx1.example.com"},
 			MaxAge: 7 * 24 * time.Hour, At: config.Pos{File: path, Line: 4},
+			Rollout: config.Rollout{
+				MaxAge: 28 * 24 * time.Hour, Ramp: []time.Duration{24 * time.Hour, 7 * 24 * time.Hour},
+				Stay: []time.Duration{7 * 24 * time.Hour, 2 * 24 * time.Hour, 7 * 24 * time.Hour}, Reporters: 2,
+			},
 		}},
 	}
 	if d := cmp.Diff(want, got); d != "" {
@@ -207,6 +211,13 @@ dns = "print"
 [[domain]]
 name = "c.example"
 mode = "none"
+[[domain]]
+name = "d.example"
+mx = ["mx1.d.example"]
+ramp = ["2h", 86400]
+stay = ["10d", 0, "1d"]
+reporters = 0
+mx_migration = "auto"
 `})
 	got, err := config.Load(path, options(map[string]string{"HOOK": "hooks.example/x"}))
 	if err != nil {
@@ -220,6 +231,7 @@ mode = "none"
 	ca := filepath.Join(dir, "ca.pem")
 	at := func(line int) config.Pos { return config.Pos{File: path, Line: line} }
 	const day = 24 * time.Hour
+	atOnce := config.Rollout{MaxAge: day, Stay: []time.Duration{7 * day}, Reporters: 2}
 	want := &config.Config{
 		File:  path,
 		Files: []string{path},
@@ -265,12 +277,18 @@ mode = "none"
 			{
 				Name: "a.example", Account: "knot", Zone: "a.example.", MX: []string{"mx1.a.example", "mx2.a.example"},
 				MaxAge: day, Mode: mtasts.ModeTesting, At: at(66), ModeAt: at(70),
+				Rollout: atOnce,
 			},
 			{
 				Name: "b.example", Account: "print", MX: []string{"mx.example.net"}, MaxAge: 28 * day,
 				Mode: mtasts.ModeEnforce, Profile: "office", At: at(71), ModeAt: at(64),
+				Rollout: config.Rollout{MaxAge: 28 * day, Ramp: []time.Duration{day, 7 * day}, Stay: []time.Duration{7 * day, 2 * day, 7 * day}, Reporters: 2},
 			},
-			{Name: "c.example", Account: "knot", MaxAge: day, Mode: mtasts.ModeNone, At: at(75), ModeAt: at(77)},
+			{Name: "c.example", Account: "knot", MaxAge: day, Mode: mtasts.ModeNone, At: at(75), ModeAt: at(77), Rollout: atOnce},
+			{
+				Name: "d.example", Account: "knot", MX: []string{"mx1.d.example"}, MaxAge: day, At: at(78),
+				Rollout: config.Rollout{MaxAge: day, Ramp: []time.Duration{2 * time.Hour}, Stay: []time.Duration{10 * day, 0}, Migrate: true},
+			},
 		},
 	}
 	if d := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}),
@@ -356,37 +374,6 @@ func TestPrecedence(t *testing.T) {
 				t.Errorf("mode is pinned at %s, want %s", d.ModeAt, tt.modePosition)
 			}
 			checkWarnings(t, cfg, tt.warns)
-		})
-	}
-}
-
-// checkWarnings wants one warning that contains want, or none if want is "".
-func checkWarnings(t *testing.T, cfg *config.Config, want string) {
-	t.Helper()
-	switch {
-	case want == "" && len(cfg.Warnings) > 0:
-		t.Errorf("unexpected warnings:\n%v", config.Errors(cfg.Warnings))
-	case want != "" && (len(cfg.Warnings) != 1 || !strings.Contains(cfg.Warnings[0].Error(), want)):
-		t.Errorf("warnings:\n%v\nwant one with %q", config.Errors(cfg.Warnings), want)
-	}
-}
-
-func TestWarnings(t *testing.T) {
-	tests := []struct{ name, text, want string }{
-		{"wildcard", "[[domain]]\nname = \"a.example\"\nmx = [\n\"*.m.example\"]\n", `main.toml:6: mx in [[domain]] has "*.m.example"`},
-		{"mx of one label", "[[domain]]\nname = \"a.example\"\nmx = [\"mx1\"]\n", `has "mx1": no MX host on the Internet has a name of one label, so it matches none; write its whole name`},
-		{"domain of one label", "[[domain]]\nname = \"localhost\"\nmx = [\"mx.example.com\"]\n", `name in [[domain]] is "localhost", a name of one label; write the part`},
-		{"same mx twice", "[[domain]]\nname = \"a.example\"\nmx = [\"m.example\", \"M.example\"]\n", `has "m.example" twice; write it once`},
-		{"short max_age in enforce", "[[domain]]\nname = \"a.example\"\nmx = [\"m.example\"]\nmode = \"enforce\"\nmax_age = 86399\n", "main.toml:7: a.example enforces with a max_age of less than a day"},
-		{"short max_age in a profile, once", "[profile.p]\nmode = \"enforce\"\nmax_age = \"1h\"\nmx = [\"m.example\"]\n[defaults]\nprofile = \"p\"\n[[domain]]\nname = \"a.example\"\n[[domain]]\nname = \"b.example\"\n", "main.toml:5: "},
-		{"a day is enough", "[[domain]]\nname = \"a.example\"\nmx = [\"m.example\"]\nmode = \"enforce\"\nmax_age = 86400\n", ""},
-		{"short max_age in testing", "[[domain]]\nname = \"a.example\"\nmx = [\"m.example\"]\nmode = \"testing\"\nmax_age = 60\n", ""},
-		{"policy host as domain", "[[domain]]\nname = \"mta-sts.a.example\"\nmx = [\"m.example\"]\n", `write name = "a.example"`},
-		{"no domain", "", "there is no domain yet"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			checkWarnings(t, load(t, map[string]string{"main.toml": terms + tt.text}, nil), tt.want)
 		})
 	}
 }

@@ -23,9 +23,9 @@ var (
 	proveKeys    = []string{"via"}
 	watchKeys    = []string{"interval", "mx_interval", "workers"}
 	recordsKeys  = []string{"addresses", "cname", "ttl"}
-	defaultsKeys = []string{"dns", "mx", "max_age", "profile"}
-	profileKeys  = []string{"dns", "zone", "mx", "max_age", "mode"}
-	domainKeys   = []string{"name", "dns", "zone", "mx", "max_age", "mode", "profile"}
+	defaultsKeys = append(slices.Clip(rolloutKeys), "dns", "mx", "max_age", "profile")
+	profileKeys  = append(slices.Clip(rolloutKeys), "dns", "zone", "mx", "max_age", "mode")
+	domainKeys   = append(slices.Clip(rolloutKeys), "name", "dns", "zone", "mx", "max_age", "mode", "profile")
 )
 
 // sectionsWith names the sections that know a key, "" if none does.

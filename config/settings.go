@@ -29,6 +29,8 @@ type policySettings struct {
 	modeAt     Pos
 	modeSet    bool
 	modeFaulty bool
+
+	rollout rolloutSettings
 }
 
 // over returns s with what it leaves out taken from below.
@@ -48,6 +50,7 @@ func (s policySettings) over(below policySettings) policySettings {
 	if !s.modeSet {
 		s.mode, s.modeAt, s.modeSet, s.modeFaulty = below.mode, below.modeAt, below.modeSet, below.modeFaulty
 	}
+	s.rollout = s.rollout.over(below.rollout)
 	return s
 }
 
@@ -64,6 +67,10 @@ func (t table) policySettings() policySettings {
 		}
 	}
 	t.readMode(&s)
+	s.rollout = t.rolloutSettings()
+	if s.modeSet && !s.modeFaulty {
+		t.warnPinned()
+	}
 	return s
 }
 

@@ -33,7 +33,8 @@ func TestExample(t *testing.T) {
 	for _, key := range strings.Fields(`include https http admin max_connections url directory email accept_terms roots_file
 		workers orders_per_3h provider resolver dns_port https_port http_port smtp_port via interval addresses cname ttl
 		dns mx max_age profile name zone mode proxied trusted_proxies proxy_protocol keep_events
-		eab_kid eab_hmac_file extra_hosts trust_ad smtp_control mx_interval cert_file key_file url_file min quiet_hours timezone repeat`) {
+		eab_kid eab_hmac_file extra_hosts trust_ad smtp_control mx_interval cert_file key_file url_file min quiet_hours timezone repeat
+		ramp stay reporters mx_migration`) {
 		if !strings.Contains(string(text), "\n"+key+" = ") && !strings.Contains(string(text), "\n"+key+"  = ") &&
 			!strings.Contains(string(text), "\n# "+key+" = ") {
 			t.Errorf("the example has no line for %s", key)

@@ -4,8 +4,10 @@
 //
 // To record takes no time and never fails, so that the work that an event is
 // about goes on whatever becomes of the store. The price is that a crash loses
-// the events of the last fraction of a second. What a reader was given has
-// been stored, and survives.
+// the events of the last fraction of a second. A producer for whom that is too
+// much stores its events itself, in one transaction with what they tell of: Log
+// prepares them and makes them known. What a reader was given has been stored,
+// and survives.
 package events
 
 import (
@@ -72,7 +74,7 @@ type Log struct {
 	mu     sync.Mutex
 	queue  []state.Event // not stored yet, oldest first
 	ended  bool          // nothing is stored any more
-	stored chan struct{} // closed at the next batch that is stored, and at the end
+	stored chan struct{} // closed when more is stored than there was, and at the end
 	lost   int           // events that found the backlog full
 	lostAt time.Time     // the first of these
 	counts map[state.Severity]uint64
@@ -120,17 +122,7 @@ func (l *Log) Record(e state.Event) {
 		l.log.Error("an event has no kind; this is a fault of stshost", "domain", e.Domain, "event", e.Text)
 		return
 	}
-	if e.Time.IsZero() {
-		e.Time = l.cfg.Now()
-	}
-	if e.Severity.Rank() == 0 {
-		e.Severity = state.SeverityInfo
-	}
-	e.ID, e.Text, e.Remedy = 0, clip(e.Text), clip(e.Remedy)
-	e.Evidence = maps.Clone(e.Evidence) // the producer's map is the producer's
-	for key, value := range e.Evidence {
-		e.Evidence[key] = clip(value)
-	}
+	e = l.Prepare(e)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.counts[e.Severity]++
@@ -149,7 +141,51 @@ func (l *Log) Record(e state.Event) {
 	l.signal()
 }
 
-// Counts returns how many events were recorded since New, by severity.
+// Prepare returns e in the form in which Record stores it, for those who store
+// it themselves. An event without a Kind stays without, which the store refuses.
+func (l *Log) Prepare(e state.Event) state.Event {
+	if e.Time.IsZero() {
+		e.Time = l.cfg.Now()
+	}
+	if e.Severity.Rank() == 0 {
+		e.Severity = state.SeverityInfo
+	}
+	e.ID, e.Text, e.Remedy = 0, clip(e.Text), clip(e.Remedy)
+	e.Evidence = maps.Clone(e.Evidence) // the producer's map is the producer's
+	for key, value := range e.Evidence {
+		e.Evidence[key] = clip(value)
+	}
+	return e
+}
+
+// Stored counts events that their producer has stored itself, and wakes those
+// who wait for them. It is called when the transaction has been committed:
+// whoever asked the store before that is woken, and whoever asks later finds
+// them. Ids rise in the order of commits, so that no reader is past them by
+// then. It may be called after Close.
+func (l *Log) Stored(events ...state.Event) {
+	if len(events) == 0 {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range events {
+		l.counts[e.Severity]++
+	}
+	l.wake()
+}
+
+// wake has those who wait for events ask the store again. The caller holds l.mu.
+func (l *Log) wake() {
+	if l.ended { // then nobody waits
+		return
+	}
+	close(l.stored)
+	l.stored = make(chan struct{})
+}
+
+// Counts returns how many events happened since New, by severity: those that
+// were recorded, and those that their producers stored.
 func (l *Log) Counts() map[state.Severity]uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -128,8 +128,7 @@ func (l *Log) storeBatch() error {
 		l.queue = nil // the array of a long backlog is given back
 	}
 	l.confess()
-	close(l.stored)
-	l.stored = make(chan struct{})
+	l.wake()
 	return nil
 }
 

@@ -23,7 +23,7 @@ func (c Changes) Empty() bool { return len(c.Added)+len(c.Changed)+len(c.Removed
 // SetDomains makes wanted the domains to work on. What did not change is not
 // touched. A domain that is gone from wanted but was announced goes on being
 // served: senders may hold its policy for as long as its max_age
-// (RFC 8461 §8.3). SetDomains, Set and Leave are not called two at a time.
+// (RFC 8461 §8.3). SetDomains, Add, Set and Leave are not called two at a time.
 func (r *Reconciler) SetDomains(ctx context.Context, wanted []Wanted) (Changes, error) {
 	rows, err := r.unservedRows(ctx, wanted)
 	if err != nil {
@@ -36,15 +36,29 @@ func (r *Reconciler) SetDomains(ctx context.Context, wanted []Wanted) (Changes, 
 	return c, nil
 }
 
-// Set is SetDomains for one domain that is there already, and leaves all others as
+// Set is SetDomains for one domain that is served already, and leaves all others as
 // they are.
 func (r *Reconciler) Set(w Wanted) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if d := r.domains[w.Domain]; d != nil && !d.orphan {
+	if r.domains[w.Domain] != nil {
 		var c Changes
 		r.want(w, nil, &c)
 	}
+}
+
+// Add is SetDomains with one domain more.
+func (r *Reconciler) Add(ctx context.Context, w Wanted) error {
+	rows, err := r.unservedRows(ctx, []Wanted{w})
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var c Changes
+	r.want(w, rows, &c)
+	r.setHosts()
+	return nil
 }
 
 // Leave is SetDomains without the named domain. With drop it is forgotten whatever

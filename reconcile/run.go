@@ -45,6 +45,13 @@ func (t *task) run(ctx context.Context) error {
 	if t.wanted.Withdraw {
 		return t.withdraw(ctx)
 	}
+	if t.row.Step == state.Withdrawn { // it returns: what follows the proof is to be done again
+		next := t.row
+		next.Step, next.Since = state.Serving, t.cfg.Now()
+		if err := t.save(ctx, next); err != nil {
+			return err
+		}
+	}
 	if t.row.BodySHA256 == "" {
 		if err := t.decideFirst(ctx); err != nil {
 			return err

@@ -7,12 +7,17 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/go-chi/chi/v5"
 	"github.com/go-chi/chi/v5/middleware"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
+
+// adminTimeout is how long a request to the admin listener may take as a whole: a
+// reload, or a look at the gates of a rollout, takes its time.
+const adminTimeout = 2 * time.Minute
 
 // adminHandler is what the admin listener answers until ctx ends. tcp says that
 // browsers can reach it.

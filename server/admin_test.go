@@ -26,6 +26,8 @@ type backend struct {
 	reloadErr error
 	readyErr  error
 	reloads   int
+	orders    []server.ReloadOrder
+	reloading func(context.Context) error // what a reload does that takes its time
 	events    []state.Event
 	asked     []state.EventQuery
 	waits     []time.Duration
@@ -77,10 +79,14 @@ func (b *backend) Records(_ context.Context, name string) ([]server.DNSRecord, e
 
 func (b *backend) Hosts(context.Context) ([]server.HostStatus, error) { return b.hosts, nil }
 
-func (b *backend) Reload(context.Context) (server.ReloadResult, error) {
+func (b *backend) Reload(ctx context.Context, o server.ReloadOrder) (server.ReloadResult, error) {
+	if b.reloading != nil {
+		return b.reload, b.reloading(ctx)
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.reloads++
+	b.orders = append(b.orders, o)
 	return b.reload, b.reloadErr
 }
 
@@ -326,6 +332,9 @@ func TestAPIContract(t *testing.T) {
 	b := newBackend(time.Now())
 	b.reload = server.ReloadResult{Added: []string{"new.example"}, Unchanged: 2}
 	b.events = someEvents(time.Now())
+	way := held()
+	way.Domain, way.LastError, way.Hint = "d.example", "two records", "it could go on"
+	b.domains = append(b.domains, way)
 	addr := startAdmin(t, b)
 	resp, body := do(t, http.DefaultClient, "GET", "http://"+addr+"/api/v1/openapi.json")
 	if resp.StatusCode != 200 {
@@ -352,6 +361,8 @@ func TestAPIContract(t *testing.T) {
 		{"GET", "/api/v1/domains/not..a.domain", "/api/v1/domains/{domain}", 422},
 		{"GET", "/api/v1/domains/" + strings.Repeat("a", 300), "/api/v1/domains/{domain}", 422},
 		{"GET", "/api/v1/domains/b.example/explain", "/api/v1/domains/{domain}/explain", 200},
+		{"GET", "/api/v1/domains/d.example", "/api/v1/domains/{domain}", 200},
+		{"GET", "/api/v1/domains/d.example/explain", "/api/v1/domains/{domain}/explain", 200},
 		{"GET", "/api/v1/domains/x.example/explain", "/api/v1/domains/{domain}/explain", 404},
 		{"GET", "/api/v1/domains/a.example/records", "/api/v1/domains/{domain}/records", 200},
 		{"GET", "/api/v1/domains/c.example/records", "/api/v1/domains/{domain}/records", 200},

@@ -27,6 +27,14 @@ type byDomain struct {
 	Domain string `path:"domain" maxLength:"255" doc:"Policy domain; A-labels or U-labels, in any case" example:"example.com"`
 }
 
+// optionalBody is how long a body may take that may be left out. If it is, huma's
+// deadline for it would end the request, as net/http reads on meanwhile to see
+// whether the client is still there; so there is none before that for the answer.
+const optionalBody = adminTimeout
+
+// reloadInput is the input of a reload; its body may be left out.
+type reloadInput struct{ Body *ReloadOrder }
+
 type domainList struct {
 	Domains []DomainStatus `json:"domains" nullable:"false" doc:"All domains, sorted by name"`
 }
@@ -54,7 +62,11 @@ func (s *Server) mountAPI(ctx context.Context, r chi.Router) error {
 	operation(s, api, "get-fetches", http.MethodGet, "/domains/{domain}/fetches", "Show fetches and failed TLS handshakes at the policy host", s.apiFetches, http.StatusNotFound)
 	s.mountEvents(api, ctx)
 	s.mountCheck(api, ctx)
-	operation(s, api, "reload", http.MethodPost, "/reload", "Read the configuration again and swap it in whole", s.apiReload)
+	s.mountRollouts(api, ctx)
+	register(s, api, huma.Operation{
+		OperationID: "reload", Method: http.MethodPost, Path: "/reload", Summary: "Read the configuration again and swap it in whole",
+		Errors: []int{http.StatusConflict}, BodyReadTimeout: optionalBody,
+	}, s.apiReload)
 	operation(s, api, "get-version", http.MethodGet, "/version", "Say what is running", s.apiVersion)
 
 	spec, err := json.Marshal(api.OpenAPI())
@@ -71,14 +83,21 @@ func (s *Server) mountAPI(ctx context.Context, r chi.Router) error {
 // operation adds one operation. Its handler's errors become problems.
 func operation[I, B any](s *Server, api huma.API, id, method, path, summary string,
 	handle func(context.Context, *I) (B, error), statuses ...int) {
-	op := huma.Operation{
-		OperationID: id, Method: method, Path: apiPrefix + path, Summary: summary,
-		Errors: append(statuses, http.StatusUnprocessableEntity, http.StatusInternalServerError, http.StatusServiceUnavailable),
-	}
+	register(s, api, huma.Operation{OperationID: id, Method: method, Path: path, Summary: summary, Errors: statuses}, handle)
+}
+
+// register is operation for one that has more to it than these.
+func register[I, B any](s *Server, api huma.API, op huma.Operation, handle func(context.Context, *I) (B, error)) {
+	op.Path = apiPrefix + op.Path
+	op.Errors = append(op.Errors, http.StatusUnprocessableEntity, http.StatusInternalServerError, http.StatusServiceUnavailable)
 	huma.Register(api, op, func(ctx context.Context, in *I) (*answer[B], error) {
 		body, err := handle(ctx, in)
 		if err != nil {
-			return nil, withRetryAfter(s.problem(op.Path, err), err)
+			p := s.problem(op.Path, err)
+			if c := conflict(p, err); c != nil {
+				return nil, c
+			}
+			return nil, withRetryAfter(p, err)
 		}
 		return &answer[B]{Body: body}, nil
 	})
@@ -119,8 +138,19 @@ func (s *Server) apiFetches(ctx context.Context, in *byDomain) (Fetches, error) 
 	return s.fetches.get(mtasts.PolicyHost(d.Domain)), nil
 }
 
-func (s *Server) apiReload(ctx context.Context, _ *struct{}) (ReloadResult, error) {
-	return s.cfg.Backend.Reload(ctx)
+func (s *Server) apiReload(ctx context.Context, in *reloadInput) (ReloadResult, error) {
+	var o ReloadOrder
+	if in.Body != nil {
+		o.AbandonAll = in.Body.AbandonAll
+		for _, domain := range in.Body.Abandon {
+			name, err := domainName(domain)
+			if err != nil {
+				return ReloadResult{}, err
+			}
+			o.Abandon = append(o.Abandon, name)
+		}
+	}
+	return s.cfg.Backend.Reload(ctx, o)
 }
 
 func (s *Server) apiVersion(context.Context, *struct{}) (VersionInfo, error) {

@@ -28,9 +28,11 @@ type Backend interface {
 	// Unless allowPrivate it connects to addresses of the public Internet only.
 	// It may take half a minute.
 	Check(ctx context.Context, domain string, allowPrivate bool) (state.Report, error)
-	// Reload reads the configuration again and swaps it in whole. If it has
-	// faults the error wraps an *InvalidConfigError and nothing has changed.
-	Reload(ctx context.Context) (ReloadResult, error)
+	// Reload reads the configuration again and swaps it in whole. Domains that it
+	// lists no longer are retired, but for those that o abandons. If it has faults
+	// the error wraps an *InvalidConfigError, and if o abandons a domain that
+	// stays, a *state.StageError; nothing has changed then.
+	Reload(ctx context.Context, o ReloadOrder) (ReloadResult, error)
 	// Ready is nil once everything that is to be served is served. The error is
 	// shown to whoever asks, so it says what is awaited.
 	Ready() error
@@ -72,6 +74,13 @@ type DomainStatus struct {
 	MXSeverity state.Severity `json:"mx_severity,omitempty" doc:"How grave that is: warning, or critical where mail is lost by it"`
 	MXRemedy   string         `json:"mx_remedy,omitempty" doc:"What can be done about that"`
 
+	Stage         string    `json:"stage,omitempty" enum:"testing,enforce,retiring,withdrawing,retired" doc:"How far the domain has been taken; absent before the first policy"`
+	Goal          string    `json:"goal,omitempty" enum:"enforce,retire" doc:"Where the domain is being taken; absent if it stays"`
+	RolloutNews   string    `json:"rollout_news,omitempty" doc:"What holds the domain up on its way and does not go by itself, in one sentence; absent if nothing does"`
+	Hint          string    `json:"hint,omitempty" doc:"What could be done with the domain although nothing is wrong, in one sentence: to take it to enforce, if it has been in testing for long"`
+	RolloutRemedy string    `json:"rollout_remedy,omitempty" doc:"What to do about what holds it up, or about the hint"`
+	RolloutNext   time.Time `json:"rollout_next,omitzero" doc:"When its gates are looked at next"`
+
 	ConfigWaits time.Time `json:"config_waits,omitzero" doc:"Since when the domain's entry in the configuration, which is new or has changed, waits to be taken up; until then all else is about what was before. Absent if nothing waits"`
 
 	DNSAccount  string `json:"dns_account,omitempty" doc:"Name of the DNS account in the configuration"`
@@ -90,11 +99,20 @@ type DNSRecord struct {
 	Managed bool   `json:"managed" doc:"Whether stshost makes the record itself; otherwise it is entered by hand"`
 }
 
+// ReloadOrder is what a reload does with domains that leave the configuration
+// beyond retiring them (RFC 8461 §8.3).
+type ReloadOrder struct {
+	Abandon    []string `json:"abandon,omitempty" maxItems:"10000" doc:"Domains to drop at once if they leave with this reload; senders that hold their policy find none any more"`
+	AbandonAll bool     `json:"abandon_all,omitempty" doc:"Whether that is done with every domain that leaves with this reload"`
+}
+
 // ReloadResult is what a reload changed. With nothing changed all is empty.
 type ReloadResult struct {
 	Added     []string `json:"added,omitempty" doc:"Domains that are new"`
 	Changed   []string `json:"changed,omitempty" doc:"Domains with other settings than before"`
 	Removed   []string `json:"removed,omitempty" doc:"Domains that are no longer listed"`
+	Retiring  []string `json:"retiring,omitempty" doc:"Domains of those removed that are being retired: they are served until no sender can hold their policy"`
+	Abandoned []string `json:"abandoned,omitempty" doc:"Domains of those removed that were dropped at once, as was ordered"`
 	Unchanged int      `json:"unchanged" doc:"Number of domains that stay as they were"`
 	Settings  []string `json:"settings,omitempty" doc:"Other settings that changed and are in force"`
 	Restart   []string `json:"restart,omitempty" doc:"Settings that changed and need a restart"`

@@ -57,15 +57,22 @@ func (s *Server) mountCheck(api huma.API, stopping context.Context) {
 			if err != nil {
 				return state.Report{}, err
 			}
-			ctx, cancel := context.WithTimeout(ctx, checkTimeout)
-			defer cancel()
-			defer context.AfterFunc(stopping, cancel)()
+			ctx, end := bounded(ctx, stopping, checkTimeout)
+			defer end()
 			if err := s.enterCheck(ctx); err != nil {
 				return state.Report{}, err
 			}
 			defer func() { <-s.checks }()
 			return s.cfg.Backend.Check(ctx, domain, in.Body.AllowPrivate)
 		})
+}
+
+// bounded is ctx for a request that may take long: it ends with stopping, too,
+// and after limit. end is for when the request is through.
+func bounded(ctx, stopping context.Context, limit time.Duration) (_ context.Context, end func()) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	forget := context.AfterFunc(stopping, cancel)
+	return ctx, func() { forget(); cancel() }
 }
 
 // enterCheck takes a place among the examinations under way, or waits for one.

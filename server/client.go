@@ -100,9 +100,9 @@ func (c *Client) Events(ctx context.Context, q state.EventQuery, wait time.Durat
 
 // Reload makes the server read its configuration again. The error wraps an
 // *InvalidConfigError if the configuration has faults.
-func (c *Client) Reload(ctx context.Context) (ReloadResult, error) {
+func (c *Client) Reload(ctx context.Context, o ReloadOrder) (ReloadResult, error) {
 	var r ReloadResult
-	err := c.do(ctx, http.MethodPost, &r, "reload")
+	err := c.ask(ctx, http.MethodPost, o, &r, "reload")
 	return r, err
 }
 
@@ -187,12 +187,21 @@ func (c *Client) problem(resp *http.Response, body []byte) error {
 	switch {
 	case resp.StatusCode == http.StatusNotFound:
 		return &notFoundError{p.Detail}
+	case resp.StatusCode == http.StatusConflict:
+		return conflictError(body, p.Detail)
 	case resp.StatusCode == http.StatusUnprocessableEntity && strings.HasSuffix(resp.Request.URL.Path, "/reload"):
 		e := &InvalidConfigError{}
 		for _, d := range p.Errors {
-			e.Errors = append(e.Errors, d.Message)
+			if d.Location == "" { // or else it is a fault of the question
+				e.Errors = append(e.Errors, d.Message)
+			}
 		}
-		return e
+		if len(e.Errors) > 0 {
+			return e
+		}
+	}
+	for _, d := range p.Errors {
+		p.Detail += "; " + d.Message
 	}
 	return errors.New(p.Detail)
 }

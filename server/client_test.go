@@ -47,7 +47,7 @@ func TestClient(t *testing.T) {
 			v, err := c.Version(ctx)
 			same(t, v.Version, "1.2.3", err)
 			b.reloadErr = nil
-			res, err := c.Reload(ctx)
+			res, err := c.Reload(ctx, server.ReloadOrder{})
 			same(t, res, b.reload, err)
 
 			for _, ask := range []func() error{
@@ -64,14 +64,14 @@ func TestClient(t *testing.T) {
 			}
 
 			b.reloadErr = fmt.Errorf("reload: %w", server.NewInvalidConfigError(errors.New("a.toml:1: one; do this\na.toml:2: two; do that\n")))
-			_, err = c.Reload(ctx)
+			_, err = c.Reload(ctx, server.ReloadOrder{})
 			var invalid *server.InvalidConfigError
 			if !errors.As(err, &invalid) {
 				t.Fatalf("faulty configuration: %v", err)
 			}
 			same(t, invalid.Errors, []string{"a.toml:1: one; do this", "a.toml:2: two; do that"}, nil)
 			b.reloadErr = errors.New("disk on fire")
-			if _, err = c.Reload(ctx); err == nil || errors.As(err, &invalid) {
+			if _, err = c.Reload(ctx, server.ReloadOrder{}); err == nil || errors.As(err, &invalid) {
 				t.Errorf("failed reload: %v", err)
 			}
 		})

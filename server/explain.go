@@ -21,6 +21,11 @@ type Explanation struct {
 	MX       string    `json:"mx,omitempty" doc:"What is wrong with the MX hosts besides; empty if nothing is, or if it is what blocking says"`
 	MXRemedy string    `json:"mx_remedy,omitempty" doc:"What to do about that"`
 	MXNext   time.Time `json:"mx_next,omitzero" doc:"When stshost looks at those MX hosts next"`
+
+	Rollout       string    `json:"rollout,omitempty" doc:"What holds the domain up on its way to enforce besides; empty if nothing does, or if it is what blocking says"`
+	Hint          string    `json:"hint,omitempty" doc:"What could be done with the domain; empty if something is wrong with it"`
+	RolloutRemedy string    `json:"rollout_remedy,omitempty" doc:"What to do about that, or about the hint"`
+	RolloutNext   time.Time `json:"rollout_next,omitzero" doc:"When stshost looks at the gates of that rollout next"`
 }
 
 // printProvider is the DNS provider whose records are entered by hand.
@@ -61,7 +66,12 @@ func Explain(d DomainStatus) Explanation {
 		e.Blocking = cmp.Or(e.Blocking, "other domains are being looked at")
 		e.Remedy = cmp.Or(e.Remedy, turnRemedy)
 	}
-	if !d.InConfig {
+	if !d.tended() {
+		if d.Stage == string(state.StageRetired) {
+			e.Summary = fmt.Sprintf("%s is no longer in the configuration, and was taken out of MTA-STS before: %s", d.Domain, nothingLeft)
+			e.Blocking, e.Remedy = "", ""
+			return e
+		}
 		kept := " and its certificate renewed"
 		switch {
 		case d.CertificateExternal:
@@ -74,14 +84,17 @@ func Explain(d DomainStatus) Explanation {
 		e.Blocking, e.Remedy = "", ""
 		return e
 	}
-	return explainMX(e, d)
+	if !d.InConfig {
+		e.Summary = d.Domain + " is no longer in the configuration. " + e.Summary
+	}
+	return explainRollout(explainMX(e, d), d)
 }
 
 // explainMX adds what is wrong with the MX hosts, which is a trouble of its own
 // whatever else there is.
 func explainMX(e Explanation, d DomainStatus) Explanation {
 	switch {
-	case !d.MXTrouble:
+	case !d.MXTrouble || !d.InConfig:
 	case e.Blocking == "":
 		e.Blocking, e.Remedy, e.NextRun = d.MX, d.MXRemedy, d.MXNext
 		if d.Step == state.Confirmed {
@@ -103,9 +116,9 @@ func (d DomainStatus) News() string {
 	trouble := d.Trouble()
 	switch {
 	case !d.InConfig:
-		return "no longer in the config; served on for senders that hold its policy"
+		return d.leftNews(trouble)
 	case d.ConfigWaits.IsZero():
-		return trouble
+		return cmp.Or(trouble, d.Hint)
 	case d.Step == "":
 		return "waits to be looked at for the first time"
 	case trouble != "":
@@ -191,6 +204,8 @@ func explainStep(d DomainStatus) Explanation {
 		}
 	case state.Confirmed:
 		return explainConfirmed(d)
+	case state.Withdrawn:
+		return explainWithdrawn(d)
 	}
 	return Explanation{Summary: fmt.Sprintf("The domain is in the state %q.", d.Step)}
 }
@@ -213,21 +228,26 @@ func explainConfirmed(d DomainStatus) Explanation {
 }
 
 // Trouble is what is wrong with the domain now, the graver first; "" if nothing
-// is. Of a domain that has left the configuration nothing is: nobody looks after
-// it any more, and its host may rightly lead elsewhere.
+// is. Of a domain that has left the configuration nothing is, unless it is being
+// retired: nobody looks after it any more, and its host may rightly lead elsewhere.
 func (d DomainStatus) Trouble() string {
-	own := d.ownTrouble()
-	switch {
-	case !d.InConfig:
+	own, rollout := d.ownTrouble(), d.RolloutNews
+	if !d.tended() {
 		return ""
-	case !d.MXTrouble:
-		return own
-	case own == "":
-		return d.MX
-	case d.MXSeverity == state.SeverityCritical:
-		return d.MX + "; and: " + own
 	}
-	return own + "; and of the MX hosts: " + d.MX
+	switch {
+	case !d.MXTrouble || !d.InConfig:
+	case own == "":
+		own = d.MX
+	case d.MXSeverity == state.SeverityCritical:
+		own = d.MX + "; and: " + own
+	default:
+		own += "; and of the MX hosts: " + d.MX
+	}
+	if own == "" || rollout == "" {
+		return own + rollout
+	}
+	return own + "; and of the rollout: " + rollout
 }
 
 // ownTrouble is what is wrong with the domain but for its MX hosts.
@@ -248,6 +268,12 @@ func utc(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") 
 func confirmedSummary(d DomainStatus) string {
 	if d.LastError != "" {
 		return "The policy was announced and confirmed, and something has gone wrong since."
+	}
+	switch d.Stage {
+	case string(state.StageRetiring):
+		return "The domain is on its way out of MTA-STS: its policy says none, and is served until no sender can hold an earlier one."
+	case string(state.StageWithdrawing):
+		return "No sender can hold another policy than none any more, and the record is being taken out of the DNS. The policy goes when the record is gone everywhere."
 	}
 	switch mtasts.Mode(d.Mode) {
 	case mtasts.ModeEnforce:

@@ -61,10 +61,14 @@ func (s *Server) statusPage(w http.ResponseWriter, r *http.Request) {
 	if err := s.cfg.Backend.Ready(); err != nil {
 		p.Waiting = err.Error()
 	}
-	count := map[templates.Tone]int{}
+	count, retired := map[templates.Tone]int{}, 0
 	needle := strings.ToLower(p.Query)
 	for _, d := range all {
-		count[tone(d)]++
+		if t := tone(d); t == templates.Good && d.Stage == string(state.StageRetired) {
+			retired++
+		} else {
+			count[t]++
+		}
 		if strings.Contains(d.Domain, needle) {
 			p.Rows = append(p.Rows, s.row(d))
 		}
@@ -75,6 +79,9 @@ func (s *Server) statusPage(w http.ResponseWriter, r *http.Request) {
 			{Label: "on the way", N: count[templates.Wait], Tone: templates.Wait},
 			{Label: "need attention", N: count[templates.Bad], Tone: templates.Bad},
 		}
+	}
+	if retired > 0 {
+		p.Counts = append(p.Counts, templates.Count{Label: "retired", N: retired, Tone: templates.Good})
 	}
 	urgency := []templates.Tone{templates.Bad, templates.Wait, templates.Good}
 	slices.SortStableFunc(p.Rows, func(a, b templates.DomainRow) int {
@@ -98,11 +105,16 @@ func (s *Server) row(d DomainStatus) templates.DomainRow {
 		Domain: d.Domain, Path: "/domains/" + url.PathEscape(d.Domain), Step: stepText(d.Step), Tone: tone(d),
 		Mode: d.Mode, ID: d.ID, Certificate: s.certificate(d), Error: d.Trouble(),
 	}
+	if d.Goal != "" || d.Stage != d.Mode {
+		row.Stage = stageText(d)
+	}
 	switch {
 	case !d.InConfig:
 		row.Note = "no longer in the configuration"
 	case !d.ConfigWaits.IsZero() && d.Step != "":
 		row.Note = ConfigWaitsNews
+	case row.Error == "":
+		row.Note = d.Hint
 	}
 	return row
 }
@@ -142,6 +154,7 @@ func (s *Server) domainPage(w http.ResponseWriter, r *http.Request) {
 		Certificate: s.certificate(d), CertificateTry: s.stamp(d.CertificateNextTry), CertificateOwn: d.CertificateOwn,
 		LastRun: s.stamp(d.LastRun), NextRun: s.stamp(d.NextRun), DNSAccount: d.DNSAccount,
 		MX: d.MX, MXTrouble: d.MXTrouble && d.InConfig, MXRemedy: d.MXRemedy, MXChecked: s.stamp(d.MXChecked), MXNext: s.stamp(d.MXNext),
+		Stage: stageText(d), RolloutNews: d.RolloutNews, RolloutRemedy: d.RolloutRemedy, Hint: e.Hint, RolloutNext: s.stamp(d.RolloutNext),
 		Policy: d.Body, PolicyURL: mtasts.PolicyURL(name),
 		Served: f.Served, Refused: f.Refused, FailedHandshakes: f.FailedHandshakes,
 		CountedSince: s.stamp(f.Since), LastServed: s.stamp(f.LastServed),
@@ -233,7 +246,9 @@ func tone(d DomainStatus) templates.Tone {
 	switch {
 	case d.Trouble() != "":
 		return templates.Bad
-	case d.Step == state.Confirmed && d.ConfigWaits.IsZero():
+	case d.Stage == string(state.StageRetired):
+		return templates.Good
+	case d.Step == state.Confirmed && d.ConfigWaits.IsZero() && !d.retiring():
 		return templates.Good
 	}
 	return templates.Wait

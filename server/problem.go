@@ -33,6 +33,9 @@ func (s *Server) problem(path string, err error) *huma.ErrorModel {
 	p := &huma.ErrorModel{Detail: err.Error()}
 	var invalid *InvalidConfigError
 	var input *badInputError
+	var refused *state.RefusedError
+	var pinned *state.PinnedError
+	var stage *state.StageError
 	switch {
 	case errors.As(err, &invalid):
 		p.Status = http.StatusUnprocessableEntity
@@ -45,6 +48,12 @@ func (s *Server) problem(path string, err error) *huma.ErrorModel {
 		}
 	case errors.As(err, &input):
 		p.Status = http.StatusUnprocessableEntity
+	case errors.As(err, &refused):
+		p.Status, p.Detail = http.StatusConflict, refused.Error()
+	case errors.As(err, &pinned):
+		p.Status, p.Detail = http.StatusConflict, pinned.Error()
+	case errors.As(err, &stage):
+		p.Status, p.Detail = http.StatusConflict, stage.Error()
 	case errors.As(err, new(*busyError)):
 		p.Status = http.StatusServiceUnavailable
 	case errors.Is(err, state.ErrNotFound):

@@ -36,6 +36,8 @@ type Config struct {
 	Probe func(host, nonce string) string
 	// Backend is behind the admin listener. Required for ServeAdmin.
 	Backend Backend
+	// Rollouts is behind the operations on rollouts there. nil: there are none.
+	Rollouts Rollouts
 	// Logger; nil discards.
 	Logger *slog.Logger
 	// MaxConnections is how many connections each listener of HTTPS and HTTP holds
@@ -193,7 +195,7 @@ func (s *Server) ServeAdmin(ctx context.Context, ln net.Listener) error {
 		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       30 * time.Second,
-		WriteTimeout:      2 * time.Minute, // a reload may take its time
+		WriteTimeout:      adminTimeout,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    16 << 10,
 		ConnState:         track,

@@ -389,7 +389,7 @@ func TestBackupAdvice(t *testing.T) {
 // A store from before an upgrade can be backed up and restored as it is; the
 // next start brings it up to date.
 func TestBackupOfAnOlderStore(t *testing.T) {
-	for version := range int64(7) {
+	for version := range int64(9) {
 		t.Run(fmt.Sprint(version), func(t *testing.T) {
 			path := newPath(t)
 			makeVersion(t, path, version)

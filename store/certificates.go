@@ -54,6 +54,19 @@ func (s *Store) FinishCertJob(ctx context.Context, cert state.Certificate, renew
 	})
 }
 
+// RemoveCertificate forgets a host's certificate with its key, and takes the
+// host out of the queue, in one step; without either it does nothing.
+func (s *Store) RemoveCertificate(ctx context.Context, host string) error {
+	sq := s.dialect.statements
+	return s.update(ctx, "remove the certificate of "+host, func(tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, sq.removeCertificate, host); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, sq.deleteCertJob, host)
+		return err
+	})
+}
+
 func scanBytes(row scanner) ([]byte, error) {
 	var data []byte
 	err := row.Scan(&data)

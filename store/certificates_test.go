@@ -42,6 +42,40 @@ func TestFinishCertJobKeepsCertificateAndRenewal(t *testing.T) {
 	errorSays(t, s.FinishCertJob(t.Context(), other, state.CertJob{Host: host}), other.Host, host)
 }
 
+func TestRemoveCertificateForgetsKeyAndRenewal(t *testing.T) {
+	const host, other = "mta-sts.example.com", "mta-sts.example.net"
+	path := newPath(t)
+	s := open(t, path)
+	for _, host := range []string{host, other} {
+		noError(t, s.FinishCertJob(t.Context(), certificate(host, day(20)), state.CertJob{Host: host, Due: day(10)}))
+	}
+	here := func() (n int) {
+		t.Helper()
+		for _, what := range []string{"certificates", "cert_jobs"} {
+			var rows int
+			noError(t, raw(t, path).QueryRow(`SELECT count(*) FROM `+what+` WHERE host = ?`, host).Scan(&rows))
+			n += rows
+		}
+		return n
+	}
+	db := raw(t, path)
+	mustExec(t, db, `CREATE TRIGGER no_job BEFORE DELETE ON cert_jobs BEGIN SELECT raise(FAIL, 'queue fault'); END`)
+	errorSays(t, s.RemoveCertificate(t.Context(), host), host, "queue fault")
+	equal(t, here(), 2) // both or neither
+	mustExec(t, db, `DROP TRIGGER no_job`)
+
+	noError(t, s.RemoveCertificate(t.Context(), host))
+	equal(t, here(), 0)
+	noError(t, s.RemoveCertificate(t.Context(), host)) // nothing is left to forget
+	equal(t, get[state.Certificate](t)(s.Certificate(t.Context(), other)), certificate(other, day(20)))
+	get[state.CertJob](t)(s.CertJob(t.Context(), other))
+
+	// A host that never had a certificate only waits for one.
+	noError(t, s.PutCertJob(t.Context(), state.CertJob{Host: host}))
+	noError(t, s.RemoveCertificate(t.Context(), host))
+	equal(t, here(), 0)
+}
+
 func TestCertJobComesBackAsItWasPut(t *testing.T) {
 	s := open(t, newPath(t))
 	full := state.CertJob{

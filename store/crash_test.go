@@ -25,6 +25,9 @@ func TestMain(m *testing.M) {
 	if path := os.Getenv(eventWriterEnv); path != "" {
 		addUntilKilled(path)
 	}
+	if path := os.Getenv(rolloutWriterEnv); path != "" {
+		takeUntilKilled(path)
+	}
 	os.Exit(m.Run())
 }
 

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -16,38 +15,60 @@ import (
 // they got. Ids rise, and none is given a second time. An event that has no
 // time or no known severity is refused.
 func (s *Store) AddEvents(ctx context.Context, events []state.Event) (ids []int64, err error) {
-	const what = "store events"
-	rows := make([][]any, 0, len(events))
-	for _, e := range events {
-		args, err := eventArgs(e)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", what, err)
-		}
-		rows = append(rows, args)
-	}
-	if len(rows) == 0 {
+	if len(events) == 0 {
 		return nil, nil
 	}
-	ids = make([]int64, len(rows))
+	return s.updateTold(ctx, "store events", events, func(*sql.Tx) error { return nil })
+}
+
+// execTold makes one change, in one transaction with the events that tell of it.
+func (s *Store) execTold(ctx context.Context, what string, events []state.Event, query string, args ...any) (ids []int64, err error) {
+	return s.updateTold(ctx, what, events, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, query, args...)
+		return err
+	})
+}
+
+// updateTold runs f in a transaction that stores the events as well, and
+// returns the ids they got. One transaction writes at a time, so that ids rise
+// in the order in which they become visible: a reader who has seen one has seen
+// all that are lower.
+func (s *Store) updateTold(ctx context.Context, what string, events []state.Event, f func(*sql.Tx) error) (ids []int64, err error) {
+	rows := make([][]any, len(events))
+	for i, e := range events {
+		if rows[i], err = eventArgs(e); err != nil {
+			return nil, fmt.Errorf("%s: %w", what, err)
+		}
+	}
 	err = s.update(ctx, what, func(tx *sql.Tx) error {
-		add, err := tx.PrepareContext(ctx, s.dialect.statements.addEvent)
-		if err != nil {
+		if err := f(tx); err != nil || len(rows) == 0 {
 			return err
 		}
-		defer add.Close()
-		for i, args := range rows {
-			res, err := add.ExecContext(ctx, args...)
-			if err != nil {
-				return err
-			}
-			if ids[i], err = res.LastInsertId(); err != nil {
-				return err
-			}
-		}
-		return nil
+		ids, err = s.addEvents(ctx, tx, rows)
+		return err
 	})
 	if err != nil {
 		return nil, err
+	}
+	return ids, nil
+}
+
+// addEvents stores events, as eventArgs has them.
+func (s *Store) addEvents(ctx context.Context, tx *sql.Tx, rows [][]any) (ids []int64, err error) {
+	add, err := tx.PrepareContext(ctx, s.dialect.statements.addEvent)
+	if err != nil {
+		return nil, err
+	}
+	defer add.Close()
+	ids = make([]int64, len(rows))
+	for i, args := range rows {
+		res, err := add.ExecContext(ctx, args...)
+		if err != nil {
+			return nil, err
+		}
+		if ids[i], err = res.LastInsertId(); err != nil {
+			return nil, err
+		}
 	}
 	return ids, nil
 }
@@ -167,13 +188,9 @@ func eventArgs(e state.Event) ([]any, error) {
 	if e.Time.IsZero() || e.Kind == "" || e.Severity.Rank() == 0 {
 		return nil, fmt.Errorf("event %q of severity %q: kind, severity or time is missing", e.Kind, e.Severity)
 	}
-	evidence := ""
-	if len(e.Evidence) > 0 {
-		b, err := json.Marshal(e.Evidence)
-		if err != nil {
-			return nil, fmt.Errorf("event %q: %w", e.Kind, err)
-		}
-		evidence = string(b)
+	evidence, err := toJSON(e.Evidence, len(e.Evidence) == 0)
+	if err != nil {
+		return nil, fmt.Errorf("event %q: %w", e.Kind, err)
 	}
 	return []any{fromTime(e.Time), e.Kind, e.Severity.Rank(), e.Domain, e.Host, e.Text, e.Remedy, evidence}, nil
 }
@@ -187,10 +204,8 @@ func scanEvent(row scanner) (state.Event, error) {
 		return e, err
 	}
 	e.Time, e.Severity = toTime(at), severityOf(severity)
-	if evidence != "" {
-		if err := json.Unmarshal([]byte(evidence), &e.Evidence); err != nil {
-			return e, fmt.Errorf("evidence of event %d: %w", e.ID, err)
-		}
+	if err := readJSON(evidence, &e.Evidence); err != nil {
+		return e, fmt.Errorf("evidence of event %d: %w", e.ID, err)
 	}
 	return e, nil
 }

@@ -24,7 +24,8 @@ func (s *Store) SaveDomain(ctx context.Context, d state.Domain) error {
 
 // RemoveDomain forgets the journal of a domain, and what was seen of its MX
 // hosts; without one it does nothing. The domain's bodies stay in the ledger,
-// the one that is served stays open until CloseBody.
+// the one that is served stays open until CloseBody, and its rollout stays
+// until RemoveRollout.
 func (s *Store) RemoveDomain(ctx context.Context, name string) error {
 	return s.update(ctx, "remove the journal of "+name, func(tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx, s.dialect.statements.removeMXCheck, name); err != nil {

@@ -46,6 +46,11 @@ func makeVersion(t *testing.T, path string, version int64) {
 	if version >= 4 {
 		mustExec(t, db, `INSERT INTO events (at, kind, severity, domain, host, text, remedy, evidence) VALUES (1, 'domain.step', 1, '', '', '', '', '')`)
 	}
+	if version >= 9 {
+		mustExec(t, db, `INSERT INTO rollouts VALUES ('example.com', 'enforce', 86400, 1735734615123456, 0, 'enforce', 0, 1, 0,
+			'[{"gate":"time","reason":"r","time":"2025-01-01T12:30:15.123456Z"}]', '{"time":"2025-01-01T12:30:15.123456Z","mx":["a.example"],"findings":[]}',
+			'["b.example"]', 1, 'main', '', '_mta-sts.example.com', 300, '{"stage":"testing","max_age":604800,"goal":""}', 'why')`)
+	}
 	if version >= 1 {
 		mustExec(t, db, `INSERT INTO domains VALUES ('example.com', 'serving', 1735734615123456, 'testing', 86400, 0, 0, 'aa', '', '', '', '', 0, 0, 0)`)
 		mustExec(t, db, `INSERT INTO bodies VALUES ('example.com', 'aa', 'testing', 86400, 1735734615123456, 0, 0, x'41')`)
@@ -110,12 +115,25 @@ func TestEveryOlderVersionIsUpgraded(t *testing.T) {
 			if version >= 3 {
 				equal(t, string(get[[]byte](t)(s.Secret(t.Context(), "probe"))), "D")
 			}
+			var taken []state.Rollout
+			if version >= 9 {
+				taken = []state.Rollout{{
+					Domain: "example.com", Stage: state.StageEnforce, MaxAge: 24 * time.Hour, Entered: day(1), Goal: state.GoalEnforce, Hasty: true,
+					Waivers:  []state.Waiver{{Gate: state.GateTime, Reason: "r", Time: day(1)}},
+					Evidence: &state.Evidence{Time: day(1), MX: []string{"a.example"}, Findings: []state.Finding{}},
+					MX:       []string{"b.example"}, Left: true,
+					Target: state.Target{Account: "main", Name: "_mta-sts.example.com", TTL: 5 * time.Minute},
+					Back:   &state.Back{Stage: state.StageTesting, MaxAge: 7 * 24 * time.Hour}, Held: "why",
+				}}
+			}
+			equal(t, rollouts(t, s), taken)
 			// Ids of events begin with the first, and go on.
 			want := int64(1)
 			if version >= 4 {
 				want = 2
 			}
 			equal(t, get[[]int64](t)(s.AddEvents(t.Context(), []state.Event{{Time: day(1), Kind: "k", Severity: "info"}})), []int64{want})
+			save(t, s, rollout("example.net"))
 			noError(t, s.FinishCertJob(t.Context(), certificate("a", day(1)), state.CertJob{Host: "a"}))
 			_, err := s.Secret(t.Context(), "probe")
 			noError(t, err)
@@ -136,6 +154,7 @@ func TestMigrationsStayAsTheyWere(t *testing.T) {
 		"00006_notify.sql":       "0f9a657f23b739058c4f7cf74e99cce4c870f321e2810b8b31c391fa24d9dfa6",
 		"00007_summary.sql":      "4455d35accc371b4bc3431f2b423df119d0d3dd7a01e84d63f9c9db95002d7cc",
 		"00008_mx_checks.sql":    "0dc656a912a1b136927bd462b21fdb63251152a888790a78d4fcdc3d600e11e5",
+		"00009_rollouts.sql":     "742159918e56a6251c0411a452d3c67b016daed7e6cd5c086f8e299badd98656",
 	}
 	files := get[[]os.DirEntry](t)(os.ReadDir("migrations/sqlite"))
 	equal(t, len(files), len(want))

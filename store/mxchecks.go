@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"fmt"
 
 	"github.com/stshost/stshost/internal/state"
@@ -47,13 +46,9 @@ func (s *Store) RemoveMXChecks(ctx context.Context, domains []string) error {
 }
 
 func mxCheckArgs(w state.MXWatch) ([]any, error) {
-	faults := ""
-	if len(w.Faults) > 0 {
-		text, err := json.Marshal(w.Faults)
-		if err != nil {
-			return nil, err
-		}
-		faults = string(text)
+	faults, err := toJSON(w.Faults, len(w.Faults) == 0)
+	if err != nil {
+		return nil, err
 	}
 	return []any{
 		w.Domain, fromTime(w.Time), fromBool(w.Passed), fromBool(w.Unknown), w.Summary, w.Attempts,
@@ -79,10 +74,8 @@ func scanMXCheck(row scanner) (state.MXWatch, error) {
 	if toldRank > 0 {
 		w.Told.Severity = severityOf(toldRank)
 	}
-	if faults != "" {
-		if err := json.Unmarshal([]byte(faults), &w.Faults); err != nil {
-			return w, fmt.Errorf("what failed at the MX hosts of %s is not readable: %w", w.Domain, err)
-		}
+	if err := readJSON(faults, &w.Faults); err != nil {
+		return w, fmt.Errorf("what failed at the MX hosts of %s is not readable: %w", w.Domain, err)
 	}
 	return w, nil
 }

@@ -64,6 +64,7 @@ func sqliteStatements() *statements {
 			INSERT INTO certificates (host, not_before, not_after, pem) VALUES (?, ?, ?, ?)
 			ON CONFLICT (host) DO UPDATE SET
 				not_before = excluded.not_before, not_after = excluded.not_after, pem = excluded.pem`,
+		removeCertificate: `DELETE FROM certificates WHERE host = ?`,
 
 		certJob:  certJobColumns + `WHERE host = ?`,
 		certJobs: certJobColumns + `ORDER BY host`,
@@ -123,6 +124,24 @@ func sqliteStatements() *statements {
 				told_at = excluded.told_at, told_severity = excluded.told_severity,
 				told_reason = excluded.told_reason, told_held = excluded.told_held`,
 		removeMXCheck: `DELETE FROM mx_checks WHERE domain = ?`,
+
+		rollouts: `
+			SELECT domain, stage, max_age, entered, confirmed, goal, paused, hasty, no_reports, waivers, evidence, mx,
+			       left_config, target_account, target_zone, target_name, target_ttl, back, held
+			FROM rollouts ORDER BY domain`,
+		saveRollout: `
+			INSERT INTO rollouts (domain, stage, max_age, entered, confirmed, goal, paused, hasty, no_reports, waivers, evidence, mx,
+			                      left_config, target_account, target_zone, target_name, target_ttl, back, held)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+			ON CONFLICT (domain) DO UPDATE SET
+				stage = excluded.stage, max_age = excluded.max_age, entered = excluded.entered,
+				confirmed = excluded.confirmed, goal = excluded.goal, paused = excluded.paused,
+				hasty = excluded.hasty, no_reports = excluded.no_reports, waivers = excluded.waivers,
+				evidence = excluded.evidence, mx = excluded.mx, left_config = excluded.left_config,
+				target_account = excluded.target_account, target_zone = excluded.target_zone,
+				target_name = excluded.target_name, target_ttl = excluded.target_ttl,
+				back = excluded.back, held = excluded.held`,
+		removeRollout: `DELETE FROM rollouts WHERE domain = ?`,
 
 		addEvent: `
 			INSERT INTO events (at, kind, severity, domain, host, text, remedy, evidence)

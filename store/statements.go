@@ -19,11 +19,12 @@ type statements struct {
 	closeBody  string // last_served, domain
 
 	// certificates.go
-	acmeData        string // name
-	putACMEData     string // name, data
-	deleteACMEData  string // name
-	certificate     string // host
-	saveCertificate string // host, not_before, not_after, pem
+	acmeData          string // name
+	putACMEData       string // name, data
+	deleteACMEData    string // name
+	certificate       string // host
+	saveCertificate   string // host, not_before, not_after, pem
+	removeCertificate string // host
 
 	// certjobs.go
 	certJob       string // host
@@ -48,6 +49,11 @@ type statements struct {
 	mxChecks      string
 	saveMXCheck   string // as mxCheckArgs
 	removeMXCheck string // domain
+
+	// rollouts.go
+	rollouts      string
+	saveRollout   string // as rolloutArgs
+	removeRollout string // domain
 
 	// events.go
 	addEvent     string // at, kind, severity, domain, host, text, remedy, evidence

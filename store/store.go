@@ -1,6 +1,7 @@
 // Package store keeps what stshost must not forget: the journal of each policy
-// domain, the ledger of the bodies it has served, certificates with the queue
-// that issues them, and the budget of orders at the CA.
+// domain, the ledger of the bodies it has served, how far it has been taken and
+// what was seen of its MX hosts; certificates with the queue that issues them,
+// and the budget of orders at the CA; and what happened, and who was told of it.
 //
 // A change that a method reports as made survives a kill and a power loss, and
 // facts that must change together change in one transaction. All methods may

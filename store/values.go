@@ -1,6 +1,7 @@
 package store
 
 import (
+	"encoding/json"
 	"time"
 )
 
@@ -32,4 +33,21 @@ func fromBool(b bool) int64 {
 		return 1
 	}
 	return 0
+}
+
+// toJSON is how a value is stored that has no columns of its own: "" for none.
+func toJSON(v any, none bool) (string, error) {
+	if none {
+		return "", nil
+	}
+	text, err := json.Marshal(v)
+	return string(text), err
+}
+
+// readJSON reads into v what toJSON made; none leaves v as it is.
+func readJSON(text string, v any) error {
+	if text == "" {
+		return nil
+	}
+	return json.Unmarshal([]byte(text), v)
 }

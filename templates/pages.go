@@ -53,6 +53,7 @@ type DomainRow struct {
 	Step        string
 	Tone        Tone
 	Mode        string
+	Stage       string // where it is on its way and where it goes; "" if the mode says it all
 	ID          string
 	Certificate Stamp
 	Error       string
@@ -83,6 +84,11 @@ type DomainPage struct {
 	MXTrouble         bool   // they fail
 	MXRemedy          string // what to do about that
 	MXChecked, MXNext Stamp
+	Stage             string // where it is on its way, and where it goes
+	RolloutNews       string // what holds it up there
+	RolloutRemedy     string // what to do about that, or about the hint
+	RolloutNext       Stamp  // when its gates are looked at next
+	Hint              string // what could be done with it
 	Policy, PolicyURL string
 	Records           []Record
 

@@ -31,7 +31,7 @@ func TestPages(t *testing.T) {
 				Counts: []templates.Count{{Label: evil, N: 1, Tone: templates.Good}},
 				Hosts:  []templates.HostRow{{Host: evil, Tone: templates.Bad, Step: evil, Certificate: at, Error: evil, Remedy: evil}, {}},
 				Rows: []templates.DomainRow{{
-					Domain: evil, Path: "/domains/x", Step: evil, Tone: templates.Bad, Mode: evil, ID: evil, Certificate: at, Error: evil, Note: evil,
+					Domain: evil, Path: "/domains/x", Step: evil, Tone: templates.Bad, Mode: evil, Stage: evil, ID: evil, Certificate: at, Error: evil, Note: evil,
 				}},
 			})
 		},
@@ -40,7 +40,8 @@ func TestPages(t *testing.T) {
 			return set.Domain(w, templates.DomainPage{
 				Version: evil, Now: at, Domain: evil, Host: evil, Step: evil, Tone: templates.Wait, Since: at,
 				Summary: evil, Blocking: evil, Remedy: evil, Mode: evil, ModeSource: evil, MaxAge: evil, ID: evil, Proof: evil,
-				Certificate: at, CertificateTry: at, CertificateOwn: evil, LastRun: at, NextRun: at, DNSAccount: evil, MX: evil, MXTrouble: true, MXRemedy: evil, MXChecked: at, MXNext: at, Policy: evil, PolicyURL: "https://x.example/",
+				Certificate: at, CertificateTry: at, CertificateOwn: evil, LastRun: at, NextRun: at, DNSAccount: evil, MX: evil, MXTrouble: true, MXRemedy: evil, MXChecked: at, MXNext: at,
+				Stage: evil, RolloutNews: evil, RolloutRemedy: evil, RolloutNext: at, Hint: evil, Policy: evil, PolicyURL: "https://x.example/",
 				Records: []templates.Record{{Name: evil, Type: "TXT", Data: evil, Purpose: evil, Managed: true}, {}},
 				Served:  1, Refused: 2, FailedHandshakes: 3, CountedSince: at, LastServed: at, Fetches: fetch, Failures: fetch,
 				Events: []templates.Event{{Time: at, Severity: evil, Tone: templates.Bad, Text: evil, Remedy: evil}, {}},

@@ -11,7 +11,7 @@ import (
 var _ server.Backend = (*service)(nil)
 
 func (s *service) facts() facts {
-	return facts{cfg: s.config(), proxy: hostSets{s}.external(), cert: hostSets{s}.Status, place: s.dns.RecordPlace, mx: s.mx.Last, body: func(domain string) []byte {
+	return facts{cfg: s.config(), now: s.meters.now, rollout: s.rollouts.Stage, proxy: hostSets{s}.external(), cert: hostSets{s}.Status, place: s.dns.RecordPlace, mx: s.mx.Last, body: func(domain string) []byte {
 		_, body, _ := s.policies.Lookup(mtasts.PolicyHost(domain))
 		return body
 	}}
@@ -26,7 +26,7 @@ func (s *service) Domains(ctx context.Context) ([]server.DomainStatus, error) {
 func (s *service) Domain(ctx context.Context, name string) (server.DomainStatus, error) {
 	snap, ok := s.reconciler.Snapshot(name)
 	if !ok {
-		return server.DomainStatus{}, errUnknownDomain(name)
+		return s.facts().unserved(name)
 	}
 	return s.facts().status(ctx, snap)
 }

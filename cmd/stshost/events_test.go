@@ -181,19 +181,19 @@ func TestEventsOfTheServer(t *testing.T) {
 	good := w.domains[0].lines
 	w.domains[0].lines = "nonsense = 1"
 	w.writeConfig()
-	if _, err := w.client().Reload(t.Context()); err == nil {
+	if _, err := w.client().Reload(t.Context(), server.ReloadOrder{}); err == nil {
 		t.Fatal("a faulty config was taken")
 	}
 	w.domains[0].lines = good
 	w.writeConfig()
 	for range 2 { // the second time there is nothing to tell
-		if _, err := w.client().Reload(t.Context()); err != nil {
+		if _, err := w.client().Reload(t.Context(), server.ReloadOrder{}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	w.domains[0].lines = `max_age = "2w"`
 	w.writeConfig()
-	if _, err := w.client().Reload(t.Context()); err != nil {
+	if _, err := w.client().Reload(t.Context(), server.ReloadOrder{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.signal(syscall.SIGTERM); err != nil {

@@ -13,6 +13,8 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+
+	"github.com/stshost/stshost/server"
 )
 
 // scrape reads the metrics as Prometheus does.
@@ -133,7 +135,7 @@ func TestMetricsFollowTheWorld(t *testing.T) {
 	w.await(late.name, "the CA's absence", blockedBy("there is no certificate"))
 	w.extra = "[nonsense]\n"
 	w.writeConfig()
-	if _, err := w.client().Reload(t.Context()); err == nil {
+	if _, err := w.client().Reload(t.Context(), server.ReloadOrder{}); err == nil {
 		t.Error("a config with faults was taken")
 	}
 	w.ahead.Add(int64(countFor + time.Second))

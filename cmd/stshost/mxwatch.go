@@ -15,7 +15,7 @@ import (
 func (s *service) wireMXWatch(ctx context.Context, cfg *config.Config, world *check.Prober) (err error) {
 	s.forgetBadLooks = world.ForgetLooks
 	s.mx, err = mxwatch.New(ctx, mxwatch.Config{
-		Prober: world, Store: s.store, Policy: s.servedPolicy, Event: s.events.Record,
+		Prober: world, Store: s.store, Policy: s.servedPolicy, Event: s.events.Record, Drift: s.drifted,
 		Interval: cfg.Watch.MXInterval, Workers: cfg.Watch.Workers, Now: s.env.now, Logger: s.log,
 	})
 	return err
@@ -35,10 +35,16 @@ func (s *service) servedPolicy(domain string) (mtasts.Policy, bool) {
 // measure for the MX hosts.
 func (s *service) happened(e state.Event) {
 	s.events.Record(e)
-	if e.Kind == state.KindPolicyServed {
+	switch e.Kind {
+	case state.KindPolicyServed:
 		s.mx.Look(e.Domain)
+	case state.KindDomainStep, state.KindDomainBlocked, state.KindDomainRecovered:
+		s.rollouts.Wake(e.Domain)
 	}
 }
+
+// drifted takes note of MX hosts that a policy does not name.
+func (s *service) drifted(domain string, seen state.MXCheck) { s.rollouts.Drift(domain, seen) }
 
 // domainNames are the policy domains of a config.
 func domainNames(cfg *config.Config) []string {

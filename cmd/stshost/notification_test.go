@@ -146,7 +146,7 @@ func TestNotificationsAfterReload(t *testing.T) {
 	w.confirmed(example)
 	w.extra = "[notify.hook]\nurl = \"nonsense://hush\"\n"
 	w.writeConfig()
-	if _, err := w.client().Reload(t.Context()); err == nil || !strings.Contains(err.Error(), "[notify.hook]") || strings.Contains(err.Error(), "hush") {
+	if _, err := w.client().Reload(t.Context(), server.ReloadOrder{}); err == nil || !strings.Contains(err.Error(), "[notify.hook]") || strings.Contains(err.Error(), "hush") {
 		t.Errorf("a wrong URL: %v", err)
 	}
 	// Its end is an event, though the config is what it was before.

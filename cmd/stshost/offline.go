@@ -28,7 +28,12 @@ func newOffline(ctx context.Context, cfg *config.Config) (_ *offline, err error)
 	rows := make(map[string]state.Domain)
 	bodies := make(map[string][]byte)
 	seen := make(map[string]state.MXWatch)
-	o.facts = facts{cfg: cfg, proxy: cfg.Listen.ProxyTLS(), body: func(d string) []byte { return bodies[d] }}
+	taken := make(map[string]state.Rollout)
+	o.facts = facts{cfg: cfg, now: time.Now, proxy: cfg.Listen.ProxyTLS(), body: func(d string) []byte { return bodies[d] }}
+	o.facts.rollout = func(d string) (state.RolloutStatus, bool) {
+		r, ok := taken[d]
+		return state.RolloutStatus{Domain: d, Stage: r.Stage, Goal: r.Goal, Entered: r.Entered}, ok
+	}
 	o.facts.mx = func(d string) (state.MXWatch, bool) {
 		w, ok := seen[d]
 		return w, ok && cfg.Watch.MXInterval > 0
@@ -41,16 +46,20 @@ func newOffline(ctx context.Context, cfg *config.Config) (_ *offline, err error)
 		return nil, err
 	}
 	if err == nil {
-		if err := o.read(ctx, rows, bodies, seen); err != nil {
+		if err := o.read(ctx, rows, bodies, seen, taken); err != nil {
 			return nil, errors.Join(err, o.store.Close())
 		}
 	}
-	for _, w := range wanted(cfg) {
+	for _, d := range cfg.Domains {
+		w := wantedOf(cfg, d)
 		row, ok := rows[w.Domain]
 		if !ok {
 			row = state.Domain{Name: w.Domain}
 		}
 		delete(rows, w.Domain)
+		if taken[w.Domain].Stage == state.StageRetired {
+			continue
+		}
 		row.NextRun = time.Time{} // nobody looks
 		o.snapshots = append(o.snapshots, reconcile.Snapshot{Wanted: w, State: row})
 	}
@@ -64,7 +73,7 @@ func newOffline(ctx context.Context, cfg *config.Config) (_ *offline, err error)
 
 // read takes journal, bodies and what was seen of MX hosts into memory;
 // certificates are asked for one by one.
-func (o *offline) read(ctx context.Context, rows map[string]state.Domain, bodies map[string][]byte, seen map[string]state.MXWatch) error {
+func (o *offline) read(ctx context.Context, rows map[string]state.Domain, bodies map[string][]byte, seen map[string]state.MXWatch, taken map[string]state.Rollout) error {
 	all, err := o.store.Domains(ctx)
 	if err != nil {
 		return err
@@ -78,6 +87,13 @@ func (o *offline) read(ctx context.Context, rows map[string]state.Domain, bodies
 	}
 	for _, b := range current {
 		bodies[b.Domain] = b.Body
+	}
+	rollouts, err := o.store.Rollouts(ctx)
+	if err != nil {
+		return err
+	}
+	for _, r := range rollouts {
+		taken[r.Domain] = r
 	}
 	checks, err := o.store.MXChecks(ctx)
 	if err != nil {
@@ -154,7 +170,7 @@ func (o *offline) Events(ctx context.Context, q state.EventQuery, _ time.Duratio
 func (o *offline) Domain(ctx context.Context, name string) (server.DomainStatus, error) {
 	s, err := o.find(name)
 	if err != nil {
-		return server.DomainStatus{}, err
+		return o.facts.unserved(name)
 	}
 	return o.facts.status(ctx, s)
 }

@@ -125,7 +125,7 @@ func TestOwnCertificate(t *testing.T) {
 	// A reload does not take it either: it is a fault of the config now.
 	w.writeConfig()
 	var invalid *server.InvalidConfigError
-	if _, err := w.client().Reload(t.Context()); !errors.As(err, &invalid) || !strings.Contains(err.Error(), "half written") {
+	if _, err := w.client().Reload(t.Context(), server.ReloadOrder{}); !errors.As(err, &invalid) || !strings.Contains(err.Error(), "half written") {
 		t.Errorf("the reload says %v", err)
 	}
 	if now := w.certificate(host); now != second {

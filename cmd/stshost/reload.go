@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"os/signal"
@@ -11,21 +12,23 @@ import (
 	"syscall"
 
 	"github.com/stshost/stshost/config"
+	"github.com/stshost/stshost/internal/state"
+	"github.com/stshost/stshost/rollout"
 	"github.com/stshost/stshost/server"
 )
 
 // Reload reads the config again and, if it is right, swaps it in whole.
-func (s *service) Reload(ctx context.Context) (server.ReloadResult, error) {
+func (s *service) Reload(ctx context.Context, o server.ReloadOrder) (server.ReloadResult, error) {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
 	defer s.tellReload()()
-	res, err := s.reload(ctx)
+	res, err := s.reload(ctx, o)
 	s.noteReload(res, err)
 	s.meters.reload(err)
 	return res, err
 }
 
-func (s *service) reload(ctx context.Context) (server.ReloadResult, error) {
+func (s *service) reload(ctx context.Context, o server.ReloadOrder) (server.ReloadResult, error) {
 	old := s.config()
 	next, err := loadConfig(old.File)
 	if err != nil {
@@ -33,12 +36,15 @@ func (s *service) reload(ctx context.Context) (server.ReloadResult, error) {
 		s.log.Error("the config was not reloaded, the running one stays", "faults", invalid.Errors)
 		return server.ReloadResult{}, invalid
 	}
+	if err := abandonable(next, o.Abandon); err != nil {
+		return server.ReloadResult{}, err
+	}
 	if err := s.dns.SetAccounts(accounts(next)); err != nil {
 		return server.ReloadResult{}, err
 	}
 	s.dns.SetOwners(owners(next))
 	s.own.Set(ownPairs(next)) // before a new domain is looked at that one is for
-	changes, err := s.reconciler.SetDomains(ctx, wanted(next))
+	changes, err := s.rollouts.SetDomains(ctx, rolloutDomains(next), rollout.Abandon{All: o.AbandonAll, Domains: o.Abandon})
 	if err != nil {
 		s.own.Set(ownPairs(old))
 		s.dns.SetOwners(owners(old))
@@ -57,6 +63,7 @@ func (s *service) reload(ctx context.Context) (server.ReloadResult, error) {
 	s.mu.Unlock()
 	res := server.ReloadResult{
 		Added: changes.Added, Changed: changes.Changed, Removed: changes.Removed,
+		Retiring: changes.Retiring, Abandoned: changes.Abandoned,
 		Unchanged: len(next.Domains) - len(changes.Added) - len(changes.Changed),
 		Settings:  changedSettings(old, next),
 		Restart:   needRestart(s.started, next),
@@ -67,13 +74,14 @@ func (s *service) reload(ctx context.Context) (server.ReloadResult, error) {
 	// Whoever reloads may have mended something elsewhere just now.
 	res.TriedAgain = s.tryAgain(ctx)
 	s.reconciler.WakeBlocked()
+	s.rollouts.WakeAll()
 	s.forgetBadLooks()
 	s.mx.LookAtFailing()
 	if res.Empty() {
 		s.log.Info("config reloaded: nothing changed", "tried_again", res.TriedAgain)
 		return res, nil
 	}
-	for _, l := range [][]string{res.Added, res.Changed, res.Removed} {
+	for _, l := range [][]string{res.Added, res.Changed, res.Removed, res.Retiring, res.Abandoned} {
 		slices.Sort(l)
 	}
 	for _, w := range next.Warnings {
@@ -82,6 +90,16 @@ func (s *service) reload(ctx context.Context) (server.ReloadResult, error) {
 	s.log.Info("config reloaded", "added", len(res.Added), "changed", len(res.Changed), "removed", len(res.Removed),
 		"settings", res.Settings, "restart", res.Restart, "tried_again", res.TriedAgain)
 	return res, nil
+}
+
+// abandonable says which of the domains that are to be abandoned stays in the config.
+func abandonable(next *config.Config, domains []string) error {
+	for _, d := range next.Domains {
+		if slices.Contains(domains, d.Name) {
+			return &state.StageError{Text: fmt.Sprintf("%s is in the config at %s: remove its [[domain]] there, and abandon it with the reload after that", d.Name, d.At)}
+		}
+	}
+	return nil
 }
 
 // tryAgain has certificates tried again that could not be had, and returns how
@@ -111,7 +129,7 @@ func (s *service) reloadOn(ctx context.Context, hup <-chan os.Signal) error {
 		select {
 		case <-hup:
 			var invalid *server.InvalidConfigError
-			if _, err := s.Reload(ctx); err != nil && !errors.As(err, &invalid) { // which is in the log
+			if _, err := s.Reload(ctx, server.ReloadOrder{}); err != nil && !errors.As(err, &invalid) { // which is in the log
 				s.log.Error("the config was not reloaded, the running one stays", "error", err)
 			}
 		case <-ctx.Done():

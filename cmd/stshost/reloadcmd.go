@@ -26,7 +26,7 @@ that the CA has asked for.`,
 			if err != nil {
 				return err
 			}
-			res, err := server.NewClient(admin).Reload(cmd.Context())
+			res, err := server.NewClient(admin).Reload(cmd.Context(), server.ReloadOrder{})
 			if errors.Is(err, server.ErrNotRunning) {
 				cfg, err := loadConfig(o.config)
 				if err != nil {

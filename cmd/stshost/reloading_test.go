@@ -192,7 +192,7 @@ func TestReloadRefusesFaultyConfig(t *testing.T) {
 		w.config() + lineOf(text, `mod = "enforce"`),
 		w.config() + lineOf(text, `mx = ["192.0.2.25"]`),
 	}
-	_, err = w.client().Reload(t.Context())
+	_, err = w.client().Reload(t.Context(), server.ReloadOrder{})
 	var invalid *server.InvalidConfigError
 	if !errors.As(err, &invalid) || len(invalid.Errors) != len(want) {
 		t.Fatalf("reload: %v, want %d faults", err, len(want))
@@ -244,7 +244,7 @@ func TestReloadNeedsRestart(t *testing.T) {
 	w.https, w.http, w.listen = "", "", `proxied = "127.0.0.1:`+w.port()+`"`
 	w.writeConfig()
 	w.https, w.http, w.listen = https, http, listen
-	res, err := w.client().Reload(t.Context())
+	res, err := w.client().Reload(t.Context(), server.ReloadOrder{})
 	if err != nil || !slices.Contains(res.Restart, "listen") {
 		t.Fatalf("%+v, %v", res, err)
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/stshost/stshost/internal/dnstest"
 	"github.com/stshost/stshost/internal/lab"
 	"github.com/stshost/stshost/internal/state"
+	"github.com/stshost/stshost/server"
 )
 
 // Secrets of DNS accounts and private keys appear nowhere: not when all is
@@ -97,7 +98,7 @@ func TestSecretsAreShownNowhere(t *testing.T) {
 			for _, account := range faulty {
 				w.account = account
 				w.writeConfig()
-				_, err := w.client().Reload(t.Context())
+				_, err := w.client().Reload(t.Context(), server.ReloadOrder{})
 				if err == nil {
 					t.Errorf("a faulty config was taken:\n%s", account)
 					continue

@@ -20,6 +20,7 @@ import (
 	"github.com/stshost/stshost/mxwatch"
 	"github.com/stshost/stshost/notify"
 	"github.com/stshost/stshost/reconcile"
+	"github.com/stshost/stshost/rollout"
 	"github.com/stshost/stshost/server"
 	"github.com/stshost/stshost/store"
 )
@@ -41,6 +42,7 @@ type service struct {
 	server     *server.Server
 	meters     *meters
 	notifier   *notify.Notifier
+	rollouts   *rollout.Manager
 	mx         *mxwatch.Watch
 	examiners  examiners
 
@@ -63,6 +65,9 @@ type service struct {
 type environment struct {
 	dnsTransport http.RoundTripper // the way to DNS providers that speak HTTP
 	now          func() time.Time
+	// rolloutNow is the clock of the rollouts alone, for a story of weeks that is told
+	// in seconds; nil: now.
+	rolloutNow func() time.Time
 	// certStore stands between TLS handshakes and the store, to see what they
 	// cost it; nil: nothing does.
 	certStore func(acme.CertificateStore) acme.CertificateStore
@@ -128,11 +133,15 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, env e
 		Hairpin:  cfg.Prove.Via != "",
 		Interval: cfg.Watch.Interval,
 		Workers:  cfg.Watch.Workers,
+		Adopted:  s.adopted,
 		Event:    s.happened,
 		Now:      env.now,
 		Logger:   log,
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := s.wireRollouts(ctx, world); err != nil {
 		return nil, err
 	}
 	if err := s.wireNotify(cfg); err != nil {
@@ -144,6 +153,7 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, env e
 		HTTP01:         s.certs.HTTP01,
 		Probe:          probe,
 		Backend:        s,
+		Rollouts:       s.rollouts,
 		Logger:         log,
 		MaxConnections: cfg.Listen.MaxConnections,
 		ProxyProtocol:  cfg.Listen.ProxyProtocol,
@@ -158,7 +168,7 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, env e
 	if err != nil {
 		return nil, err
 	}
-	if _, err := s.reconciler.SetDomains(ctx, wanted(cfg)); err != nil {
+	if _, err := s.rollouts.SetDomains(ctx, rolloutDomains(cfg), rollout.Abandon{}); err != nil {
 		return nil, err
 	}
 	if err := s.reconciler.SetExtraHosts(ctx, cfg.ACME.ExtraHosts); err != nil {
@@ -182,6 +192,7 @@ func (s *service) run(ctx context.Context, hup <-chan os.Signal) error {
 		g.Go(func() error { return s.issuer.Run(ctx) })
 	}
 	g.Go(func() error { return s.reconciler.Run(ctx) })
+	g.Go(func() error { return s.rollouts.Run(ctx) })
 	g.Go(func() error { return s.mx.Run(ctx) })
 	g.Go(func() error { return s.notifier.Run(ctx) })
 	g.Go(func() error { return s.reloadOn(ctx, hup) })

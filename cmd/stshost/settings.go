@@ -57,21 +57,17 @@ func accounts(cfg *config.Config) map[string]dnsupdate.Account {
 	return all
 }
 
-// wanted are the domains of cfg as the reconciler takes them.
-func wanted(cfg *config.Config) []reconcile.Wanted {
-	all := make([]reconcile.Wanted, 0, len(cfg.Domains))
-	for _, d := range cfg.Domains {
-		w := reconcile.Wanted{
-			Domain: d.Name,
-			MX:     d.MX,
-			MaxAge: d.MaxAge,
-			Mode:   d.Mode,
-			Target: state.Target{Account: d.Account, Zone: d.Zone, Name: mtasts.RecordName(d.Name), TTL: cfg.Records.TTL},
-		}
-		if !d.Managed() {
-			w.Source = d.ModeAt.String()
-		}
-		all = append(all, w)
+// wantedOf is a domain of cfg as the reconciler takes it.
+func wantedOf(cfg *config.Config, d config.Domain) reconcile.Wanted {
+	w := reconcile.Wanted{
+		Domain: d.Name,
+		MX:     d.MX,
+		MaxAge: d.MaxAge,
+		Mode:   d.Mode,
+		Target: state.Target{Account: d.Account, Zone: d.Zone, Name: mtasts.RecordName(d.Name), TTL: cfg.Records.TTL},
 	}
-	return all
+	if !d.Managed() {
+		w.Source = d.ModeAt.String()
+	}
+	return w
 }

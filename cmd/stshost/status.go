@@ -24,6 +24,9 @@ type facts struct {
 	cert  func(ctx context.Context, host string) (state.CertStatus, error)
 	body  func(domain string) []byte
 	mx    func(domain string) (state.MXWatch, bool) // false: the MX hosts were not looked at
+	now   func() time.Time
+	// rollout is how far a domain has been taken; false: it was never taken anywhere.
+	rollout func(domain string) (state.RolloutStatus, bool)
 	// place is where the record of a domain stands, as last seen: a CNAME at
 	// its name leads there. nil: nobody has looked.
 	// The error says why no record must stand there for the domain.
@@ -46,7 +49,7 @@ func (f facts) status(ctx context.Context, s reconcile.Snapshot) (server.DomainS
 		CertificateNotAfter: cert.NotAfter, CertificateProblem: cert.Problem, CertificateRemedy: cert.Remedy, CertificateNextTry: cert.NextTry,
 		LastError: s.State.LastError, Remedy: s.State.Remedy, Attempts: s.State.Attempts,
 		LastRun: s.State.LastRun, NextRun: s.State.NextRun,
-		ConfigWaits: s.Waits, InConfig: !s.Orphan,
+		ConfigWaits: s.Waits, InConfig: !s.Orphan && !s.Wanted.Left,
 	}
 	if !s.Waits.IsZero() {
 		d.NextRun = time.Time{} // as soon as it can be
@@ -72,6 +75,7 @@ func (f facts) status(ctx context.Context, s reconcile.Snapshot) (server.DomainS
 			d.Mode, d.MaxAge = string(p.Mode), int64(p.MaxAge.Seconds())
 		}
 	}
+	f.showRollout(&d, s)
 	if account, ok := f.cfg.DNS[s.Wanted.Target.Account]; ok {
 		d.DNSAccount, d.DNSProvider = account.Name, account.Provider
 	}
@@ -87,8 +91,18 @@ func (f facts) statuses(ctx context.Context, snapshots []reconcile.Snapshot) ([]
 		}
 		all = append(all, d)
 	}
+	all = append(all, f.retired()...)
 	slices.SortFunc(all, func(a, b server.DomainStatus) int { return cmp.Compare(a.Domain, b.Domain) })
 	return all, nil
+}
+
+// unserved is the status of a domain that the reconciler does not know.
+func (f facts) unserved(name string) (server.DomainStatus, error) {
+	all := f.retired()
+	if i := slices.IndexFunc(all, func(d server.DomainStatus) bool { return d.Domain == name }); i >= 0 {
+		return all[i], nil
+	}
+	return server.DomainStatus{}, errUnknownDomain(name)
 }
 
 // records are the DNS records that a domain needs.

@@ -222,7 +222,7 @@ func (d *demo) change(ctx context.Context) error {
 	if err := d.editConfig(`mx = ["mx1.mail.test"]`, `mx = ["mx1.mail.test", "mx2.mail.test"]`); err != nil {
 		return err
 	}
-	res, err := d.client.Reload(ctx)
+	res, err := d.client.Reload(ctx, server.ReloadOrder{})
 	if err != nil {
 		return err
 	}
@@ -242,7 +242,7 @@ func (d *demo) change(ctx context.Context) error {
 	}
 	d.detail("id before  %s\nid now     %s", before.ID, id)
 	d.detail("who looked all the time never saw the new id before the new policy")
-	again, err := d.client.Reload(ctx)
+	again, err := d.client.Reload(ctx, server.ReloadOrder{})
 	if err != nil {
 		return err
 	}

@@ -190,7 +190,7 @@ func (w *world) start() *running {
 func (r *running) reload() server.ReloadResult {
 	r.w.t.Helper()
 	r.w.writeConfig()
-	res, err := r.w.client().Reload(r.w.t.Context())
+	res, err := r.w.client().Reload(r.w.t.Context(), server.ReloadOrder{})
 	if err != nil {
 		r.w.t.Fatal(err)
 	}
