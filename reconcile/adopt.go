@@ -4,15 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/stshost/stshost/internal/state"
 	"github.com/stshost/stshost/mtasts"
 )
-
-// rampMaxAges are the max_age values, besides the config's own, that a policy
-// of ours can have been announced with.
-var rampMaxAges = [...]time.Duration{24 * time.Hour, 7 * 24 * time.Hour, 28 * 24 * time.Hour}
 
 // published is what is found of a domain's MTA-STS before its first body here.
 type published struct {
@@ -132,7 +127,7 @@ func (t *task) adoptByDigest(ctx context.Context, found published) error {
 			continue
 		}
 		ours = true
-		if p := ofDigest(id, t.wanted.MX, t.wanted.MaxAge); p != nil {
+		if p := t.ofDigest(id, t.wanted.MX); p != nil {
 			body, err := p.Render()
 			if err != nil {
 				return err

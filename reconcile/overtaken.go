@@ -121,18 +121,21 @@ func (t *task) recognise(ctx context.Context, id string) (*mtasts.Policy, error)
 		}
 	}
 	for _, mx := range mxs {
-		if p := ofDigest(id, mx, t.wanted.MaxAge); p != nil {
+		if p := t.ofDigest(id, mx); p != nil {
 			return p, nil
 		}
 	}
 	return nil, nil
 }
 
+// NoneMaxAge is the max_age with which a domain leaves MTA-STS.
+const NoneMaxAge = 24 * time.Hour
+
 // ofDigest finds the policy with these MX names that id was made for, whatever
 // its mode and, as far as we can have made it, its max_age; nil if there is none.
-func ofDigest(id string, mx []string, maxAge time.Duration) *mtasts.Policy {
+func (t *task) ofDigest(id string, mx []string) *mtasts.Policy {
 	for _, mode := range []mtasts.Mode{mtasts.ModeEnforce, mtasts.ModeTesting, mtasts.ModeNone} {
-		for _, age := range append([]time.Duration{maxAge}, rampMaxAges[:]...) {
+		for _, age := range slices.Concat([]time.Duration{t.wanted.MaxAge, NoneMaxAge}, t.wanted.MaxAges) {
 			p := mtasts.Policy{Mode: mode, MX: mx, MaxAge: age}
 			if body, err := p.Render(); err == nil && mtasts.Announces(id, body) {
 				return &p

@@ -106,6 +106,9 @@ type Wanted struct {
 	// Stage is what a managed domain has been taken to. One without a mode leaves
 	// mode and max_age to the journal.
 	Stage Stage
+	// MaxAges are those that the domain may have been announced with besides MaxAge
+	// and Stage.MaxAge. They are not changed.
+	MaxAges []time.Duration
 	// Withdraw has the record taken out of the DNS; what is served stays.
 	Withdraw bool
 	// Left says that the config names the domain no longer.

@@ -30,7 +30,7 @@ func (m *Manager) Horizon(ctx context.Context, name, mx string) (state.Horizon, 
 	served, _ := m.cfg.Served(name)
 	seen, err := m.cfg.Prober.CheckMX(ctx, name, served.MX, mtasts.ModeEnforce)
 	if err != nil {
-		return state.Horizon{}, fmt.Errorf("the MX records of %s cannot be looked up: %w; see that the resolver answers", name, err)
+		return state.Horizon{}, errNoMX(name, err)
 	}
 	return mxHorizon(name, strings.ToLower(strings.TrimSuffix(mx, ".")), seen.Hosts, ledger, now), nil
 }

@@ -66,9 +66,25 @@ func (m *Manager) SetDomains(ctx context.Context, domains []Domain, abandon Aban
 			m.log.Warn("the certificate of an abandoned domain stays in the store", "domain", name, "error", err)
 		}
 	}
+	c.Changed = union(c.Changed, m.otherwise(next))
 	m.replace(next, rows.all, keeps)
 	c.forConfig(next)
 	return c, nil
+}
+
+// otherwise are the domains that are to be taken along otherwise than before.
+func (m *Manager) otherwise(next map[string]*Domain) (changed []string) {
+	for _, name := range m.names() {
+		d, _ := m.get(name)
+		a, b := d.conf, next[name]
+		if a == nil || b == nil || a.pinned() || b.pinned() {
+			continue
+		}
+		if a.MaxAge != b.MaxAge || !slices.Equal(a.Ramp, b.Ramp) || !slices.Equal(a.Stay, b.Stay) || a.Reporters != b.Reporters || a.Migrate != b.Migrate {
+			changed = append(changed, name)
+		}
+	}
+	return changed
 }
 
 // forConfig leaves of the reconciler's changes what the config is about.
@@ -161,6 +177,8 @@ func (m *Manager) rowsFor(ctx context.Context, next map[string]*Domain, c Change
 			}
 			m.leave(r, &d, row)
 		case d.row == nil:
+		case conf == nil && d.conf != nil: // abandoned, or no sender knows it
+			r.set(name, nil)
 		case slices.Contains(c.Abandoned, name), conf == nil && d.row.Stage == state.StageRetired:
 			r.set(name, nil)
 		case conf == nil && !d.row.Left && d.row.Goal == state.GoalRetire: // while no server ran

@@ -262,7 +262,10 @@ func (m *Manager) lookAt(ctx context.Context, d domain, row state.Rollout) (fact
 	if m.confirmed(d, row) {
 		f.since = row.Confirmed
 	}
-	f.seen, f.seenErr = m.cfg.Prober.CheckMX(ctx, d.name, f.served.MX, mtasts.ModeEnforce)
+	f.seenErr = errors.New("no policy is served yet")
+	if f.served.Mode != "" {
+		f.seen, f.seenErr = m.cfg.Prober.CheckMX(ctx, d.name, f.served.MX, mtasts.ModeEnforce)
+	}
 	f.reports, f.reportsErr = m.cfg.Reports(ctx, d.name, cmp.Or(row.Confirmed, row.Entered))
 	if err := ctx.Err(); err != nil {
 		return f, nil, err

@@ -34,7 +34,10 @@ type facts struct {
 
 // judge says how each gate stands. It is a pure function of the facts.
 func judge(f facts) []state.Gate {
-	gates := []state.Gate{f.policyGate(), f.coveredGate(), f.tlsGate(), f.certificateGate(), f.timeGate(), f.reportsGate()}
+	gates := []state.Gate{f.policyGate()}
+	if f.to != inTesting { // which refuses nothing
+		gates = append(gates, f.coveredGate(), f.tlsGate(), f.certificateGate(), f.timeGate(), f.reportsGate())
+	}
 	for i := range gates {
 		g := &gates[i]
 		if w := slices.IndexFunc(f.row.Waivers, func(w state.Waiver) bool { return w.Gate == g.Name }); w >= 0 && !g.Open() {

@@ -24,7 +24,7 @@ func (m *Manager) AcceptMX(ctx context.Context, name string) (state.MXChange, er
 	served, _ := m.cfg.Served(name)
 	seen, err := m.cfg.Prober.CheckMX(ctx, name, served.MX, mtasts.ModeEnforce)
 	if err != nil {
-		return state.MXChange{}, fmt.Errorf("the MX records of %s cannot be looked up: %w; see that the resolver answers", name, err)
+		return state.MXChange{}, errNoMX(name, err)
 	}
 	m.change.Lock()
 	defer m.change.Unlock()
@@ -48,6 +48,11 @@ func (m *Manager) AcceptMX(ctx context.Context, name string) (state.MXChange, er
 	change.MX = append(change.MX, fresh...)
 	change.Text = fmt.Sprintf("the policy names %s from now on, beside %s; write them into mx in the config when it suits you", strings.Join(fresh, ", "), strings.Join(mx, ", "))
 	return change, nil
+}
+
+// errNoMX says that the MX hosts of a domain could not be looked at.
+func errNoMX(name string, err error) error {
+	return &state.StageError{Text: fmt.Sprintf("the MX records of %s cannot be looked up: %v; see that the resolver answers", name, err)}
 }
 
 // namedBy are the MX patterns of a domain as far as they are decided, without those

@@ -10,7 +10,7 @@ import (
 
 // noneMaxAge is for how long senders keep the policy that says none (RFC 8461
 // §8.3 wants it small).
-const noneMaxAge = 24 * time.Hour
+const noneMaxAge = reconcile.NoneMaxAge
 
 // place is a stage with the max_age that goes with it.
 type place struct {

@@ -17,8 +17,8 @@ import (
 
 const (
 	// rolloutTimeout bounds a request that looks at the gates: half a minute until
-	// others have ended (checkWait), and the minute of the look itself. It is less
-	// than the admin listener has for an answer.
+	// others have ended, and the minute of the look itself. It is less than the admin
+	// listener has for an answer.
 	rolloutTimeout = 90 * time.Second
 	// maxOrder bounds an order: the evidence in it is a whole report.
 	maxOrder = 4 << 20
@@ -112,7 +112,7 @@ func (s *Server) onDomain(do func(context.Context, string) (state.RolloutStatus,
 }
 
 // onOrder makes an operation of a method that takes an order. It looks at the
-// gates, which is an examination, and takes a place among those.
+// gates; Rollouts bounds how many of these looks are under way.
 func (s *Server) onOrder(stopping context.Context, do func(context.Context, string, state.RolloutOrder) (state.RolloutStatus, error)) func(context.Context, *rolloutInput) (state.RolloutStatus, error) {
 	return func(ctx context.Context, in *rolloutInput) (state.RolloutStatus, error) {
 		domain, o, err := in.order(s.now())
@@ -121,10 +121,6 @@ func (s *Server) onOrder(stopping context.Context, do func(context.Context, stri
 		}
 		ctx, end := bounded(ctx, stopping, rolloutTimeout)
 		defer end()
-		if err := s.enterCheck(ctx); err != nil {
-			return state.RolloutStatus{}, err
-		}
-		defer func() { <-s.checks }()
 		return do(ctx, domain, o)
 	}
 }

@@ -16,11 +16,7 @@ import (
 )
 
 // wireRollouts makes the part that takes domains along their stages.
-func (s *service) wireRollouts(ctx context.Context, world *check.Prober) (err error) {
-	now := s.env.now
-	if s.env.rolloutNow != nil {
-		now = s.env.rolloutNow
-	}
+func (s *service) wireRollouts(ctx context.Context, world *check.Prober, now func() time.Time) (err error) {
 	s.rollouts, err = rollout.New(ctx, rollout.Config{
 		Store: toldRollouts{s}, Reconciler: s.reconciler, Prober: world,
 		Served: s.servedPolicy, Place: s.placeOfLeft, Now: now, Logger: s.log,
@@ -102,12 +98,19 @@ func (t toldRollouts) Release(ctx context.Context, domain string) error {
 // rolloutDomains are the domains of cfg as rollouts take them.
 func rolloutDomains(cfg *config.Config) []rollout.Domain {
 	all := make([]rollout.Domain, 0, len(cfg.Domains))
+	ages := make(map[string][]time.Duration) // one for the many that have the same
 	for _, d := range cfg.Domains {
-		all = append(all, rollout.Domain{
+		r := d.Rollout
+		key := fmt.Sprint(r.MaxAge, r.Ramp)
+		if ages[key] == nil {
+			ages[key] = append(slices.Clone(r.Ramp), r.MaxAge)
+		}
+		next := rollout.Domain{
 			Wanted: wantedOf(cfg, d), Profile: d.Profile,
-			MaxAge: d.Rollout.MaxAge, Ramp: d.Rollout.Ramp, Stay: d.Rollout.Stay,
-			Reporters: d.Rollout.Reporters, Migrate: d.Rollout.Migrate,
-		})
+			MaxAge: r.MaxAge, Ramp: r.Ramp, Stay: r.Stay, Reporters: r.Reporters, Migrate: r.Migrate,
+		}
+		next.Wanted.MaxAges = ages[key]
+		all = append(all, next)
 	}
 	return all
 }

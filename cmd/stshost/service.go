@@ -65,8 +65,8 @@ type service struct {
 type environment struct {
 	dnsTransport http.RoundTripper // the way to DNS providers that speak HTTP
 	now          func() time.Time
-	// rolloutNow is the clock of the rollouts alone, for a story of weeks that is told
-	// in seconds; nil: now.
+	// rolloutNow is the clock of the rollouts and of the ledger that they rest on, for
+	// a story of weeks that is told in seconds; nil: now.
 	rolloutNow func() time.Time
 	// certStore stands between TLS handshakes and the store, to see what they
 	// cost it; nil: nothing does.
@@ -118,6 +118,9 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, env e
 	if err := s.wireExaminers(cfg); err != nil {
 		return nil, err
 	}
+	if env.rolloutNow == nil {
+		env.rolloutNow = env.now
+	}
 	probe := probeToken(secret)
 	s.reconciler, err = reconcile.New(ctx, reconcile.Config{
 		Journal:      s.store,
@@ -135,13 +138,13 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, env e
 		Workers:  cfg.Watch.Workers,
 		Adopted:  s.adopted,
 		Event:    s.happened,
-		Now:      env.now,
+		Now:      env.rolloutNow,
 		Logger:   log,
 	})
 	if err != nil {
 		return nil, err
 	}
-	if err := s.wireRollouts(ctx, world); err != nil {
+	if err := s.wireRollouts(ctx, world, env.rolloutNow); err != nil {
 		return nil, err
 	}
 	if err := s.wireNotify(cfg); err != nil {
