@@ -39,15 +39,21 @@ func Evaluate(ev Evidence) state.Report {
 	return r
 }
 
-// judgeMXOnly judges what was seen of the MX hosts by a policy that is known.
+// judgeMXOnly judges what was seen of the MX hosts by a policy that is known: that
+// of a domain which stshost hosts.
 func judgeMXOnly(ev Evidence, policy mtasts.Policy) state.MXCheck {
 	j := newJudgement(ev)
 	j.policy, j.fetched, j.announced = &policy, true, recordValid // as senders have it
 	j.judgeMX()
 	c := state.MXCheck{Domain: ev.Domain, Time: ev.Time, Passed: true}
+	general := j.rules[j.index[MXUncovered]].Remedy
 	for _, f := range j.sorted() {
 		if f.Status == pass {
 			continue
+		}
+		if f.Code == MXUncovered && f.Remedy == general {
+			f.Remedy = "add the host to `mx` in the config and reload, or have `stshost mx accept " + ev.Domain + "` take it into the policy; " +
+				"if nobody wanted it, remove the MX record: somebody may be forging it, so look at who can change the zone"
 		}
 		c.Findings = append(c.Findings, f)
 		if f.Status == fail {
@@ -60,7 +66,21 @@ func judgeMXOnly(ev Evidence, policy mtasts.Policy) state.MXCheck {
 	}
 	c.Summary = j.mxSummary()
 	c.Judged, c.Open = j.judged, j.open
+	c.Hosts, c.Validated = ev.MX.names(), ev.MX.Err == nil && ev.MX.Answer.Judged && ev.MX.Answer.Authenticated
 	return c
+}
+
+// names are the hosts that take the domain's mail, by the DNS, in the order of
+// preference: where there are no MX records the domain itself, if it has an
+// address (RFC 5321 §5.1). An address that stands in an MX record is no host.
+func (ev MXEvidence) names() (names []string) {
+	for _, h := range ev.Hosts {
+		nowhere := ev.Implicit && len(h.Addresses) == 0 && h.Err == nil
+		if !nowhere && !mtasts.IsIP(h.Name) {
+			names = append(names, h.Name)
+		}
+	}
+	return names
 }
 
 // judgement is an evaluation under way: what was found, and what the later

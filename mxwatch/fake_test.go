@@ -2,8 +2,10 @@ package mxwatch_test
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -34,6 +36,7 @@ type lab struct {
 	events   []state.Event
 	kept     []state.Event // that the log of events has
 	loses    bool          // what is told, as by a crash
+	drifts   []string      // what Config.Drift was told, domain and hosts
 }
 
 type look struct {
@@ -121,8 +124,15 @@ func (l *lab) event(e state.Event) {
 	defer l.mu.Unlock()
 	l.events = append(l.events, e)
 	if e.ID = int64(len(l.kept) + 1); !l.loses {
+		e.Time = e.Time.Truncate(time.Microsecond) // as the store has it
 		l.kept = append(l.kept, e)
 	}
+}
+
+func (l *lab) drift(domain string, seen state.MXCheck) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.drifts = append(l.drifts, domain+": "+strings.Join(seen.Hosts, " "))
 }
 
 // serve has the domains serve a policy.
@@ -191,6 +201,42 @@ func failed() state.MXCheck {
 	}}
 }
 
+// hosts is what a look finds at these MX hosts. Each is a name and, for each of its
+// addresses, "ok", "?" for what could not be told, or the code of what fails there;
+// with "!" before it, of what fails at the host as a whole.
+func hosts(all ...string) state.MXCheck {
+	c := state.MXCheck{Summary: "All MX hosts pass."}
+	fail := func(code, subject string) {
+		c.Findings = append(c.Findings, state.Finding{
+			Code: code, Status: state.CheckFail, Harm: state.HarmLoss, Subject: subject, Text: "It fails.", Remedy: "Mend it.",
+			Evidence: map[string]string{"reply": "454"},
+		})
+		c.Summary = subject + " fails by " + code + "."
+	}
+	for i, h := range all {
+		words := strings.Fields(h)
+		host := words[0]
+		c.Hosts = append(c.Hosts, host)
+		for k, found := range words[1:] {
+			address := fmt.Sprintf("%s (192.0.%d.%d:25)", host, i, k)
+			switch code, whole := strings.CutPrefix(found, "!"); {
+			case whole:
+				fail(code, host)
+			case found == "?":
+				c.Open = append(c.Open, host)
+			default:
+				c.Judged = append(c.Judged, address)
+				if found != "ok" {
+					fail(found, address)
+				}
+			}
+		}
+	}
+	c.Passed = len(c.Findings)+len(c.Open) == 0
+	c.Unknown = len(c.Findings) == 0 && len(c.Open) > 0
+	return c
+}
+
 // process is one life of a Watch.
 type process struct {
 	*mxwatch.Watch
@@ -199,13 +245,17 @@ type process struct {
 
 func (l *lab) start(t *testing.T, every time.Duration, domains ...string) process {
 	t.Helper()
-	w, err := mxwatch.New(t.Context(), mxwatch.Config{Prober: l, Store: l, Policy: l.policy, Event: l.event, Interval: every, Workers: 3})
+	w, err := mxwatch.New(t.Context(), mxwatch.Config{Prober: l, Store: l, Policy: l.policy, Event: l.event, Drift: l.drift, Interval: every, Workers: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := w.SetDomains(t.Context(), domains); err != nil {
 		t.Fatal(err)
 	}
+	return run(t, w)
+}
+
+func run(t *testing.T, w *mxwatch.Watch) process {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- w.Run(ctx) }()

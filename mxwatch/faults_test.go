@@ -2,7 +2,6 @@ package mxwatch_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -275,83 +274,6 @@ func (a arming) CheckMX(ctx context.Context, domain string, patterns []string, m
 	seen, err := a.lab.CheckMX(ctx, domain, patterns, mode)
 	a.armed.Store(true)
 	return seen, err
-}
-
-// An event that a crash has lost is told at the next start.
-func TestACrashLosesNoEvent(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := newLab()
-		l.serve(mtasts.ModeEnforce, example)
-		l.finds(example, fails(noTLS1))
-		l.loses = true
-		w := l.start(t, interval, example)
-		pass(0)
-		w.stop()
-		same(t, "lost", l.told(), []string{toldCritical})
-		l.loses = false
-		w = l.start(t, interval, example)
-		pass(0)
-		same(t, "told", l.told(), []string{toldCritical})
-		w.stop()
-		w = l.start(t, interval, example)
-		pass(time.Hour)
-		same(t, "told again", l.told(), []string(nil))
-
-		l.loses = true
-		l.finds(example, fails())
-		w.Look(example)
-		pass(0)
-		same(t, "lost", l.told(), []string{toldOver})
-		w.stop()
-		l.loses = false
-		w = l.start(t, interval, example)
-		pass(0)
-		same(t, "told", l.told(), []string{toldOver})
-		w.stop()
-		w = l.start(t, interval, example)
-		defer w.stop()
-		pass(2 * interval)
-		same(t, "told again", l.told(), []string(nil))
-	})
-}
-
-// Of many events some are lost.
-func TestACrashLosesSomeOfManyEvents(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := newLab()
-		var domains []string
-		for i := range 2500 {
-			name := fmt.Sprintf("d%d.example", i)
-			domains = append(domains, name)
-			l.finds(name, fails(noTLS1))
-		}
-		l.serve(mtasts.ModeEnforce, domains...)
-		w := l.start(t, interval, domains...)
-		pass(0)
-		w.stop()
-		same(t, "told", len(l.told()), 2500)
-		l.kept = append(l.kept[:100], l.kept[103:]...)
-		w = l.start(t, interval, domains...)
-		defer w.stop()
-		pass(0)
-		same(t, "told", len(l.told()), 3)
-	})
-}
-
-// A start that cannot ask whether events are lost fails.
-func TestEventsThatCannotBeAsked(t *testing.T) {
-	l := newLab()
-	l.rows[example] = state.MXWatch{Domain: example, Told: state.MXTold{Kind: state.KindMXFailed, Time: time.Now()}}
-	_, err := mxwatch.New(t.Context(), mxwatch.Config{Prober: l, Store: deaf{l}, Policy: l.policy})
-	if err == nil {
-		t.Error("no error")
-	}
-}
-
-type deaf struct{ *lab }
-
-func (deaf) Events(context.Context, state.EventQuery) ([]state.Event, error) {
-	return nil, errors.New("disk full")
 }
 
 // Findings are for the event, and are not kept.

@@ -20,10 +20,13 @@ func judge(seen state.MXCheck, last state.MXWatch, mode mtasts.Mode, confirm tim
 	next := state.MXWatch{
 		Domain: seen.Domain, Time: seen.Time, Passed: seen.Passed, Unknown: seen.Unknown, Summary: seen.Summary,
 		Attempts: last.Attempts + 1, Faults: faults(seen, last.Faults), Told: last.Told,
+		Hosts: guarded(seen, last.Hosts), Drift: last.Drift,
 	}
 	next.Trouble = trouble(seen, &next, last.Trouble, mode, confirm)
 	if seen.Passed && !slices.ContainsFunc(next.Faults, func(f state.MXFault) bool { return f.Open }) {
 		next.Attempts = 0
+	} else if slices.ContainsFunc(next.Hosts, func(h state.MXHostSeen) bool { return h.Looks == 1 && h.Failing.Equal(seen.Time) }) {
+		next.Attempts = 1 // what else fails must not keep us from seeing soon whether this goes on
 	}
 	return next
 }
@@ -105,7 +108,7 @@ func mayStand(seen state.MXCheck, f state.MXFault) bool {
 		return true
 	case byName(f.Code):
 		return false
-	case strings.HasPrefix(f.Code, "STS-DANE-") && slices.Contains(seen.Open, "_25._tcp."+host):
+	case byDANE(f.Code) && slices.Contains(seen.Open, "_25._tcp."+host):
 		return true
 	case slices.Contains(seen.Judged, f.Subject):
 		return false
@@ -113,11 +116,19 @@ func mayStand(seen state.MXCheck, f state.MXFault) bool {
 	return slices.Contains(seen.Open, host)
 }
 
+// uncoveredCode is the code of an MX host that the policy does not name. Codes are
+// stable.
+const uncoveredCode = "STS-MX-UNCOVERED"
+
 // byName reports whether a finding rests on the MX records alone: it is known
-// whenever they are. Codes are stable.
+// whenever they are.
 func byName(code string) bool {
-	return code == "STS-MX-UNCOVERED" || code == "STS-MX-LITERAL"
+	return code == uncoveredCode || code == "STS-MX-LITERAL"
 }
+
+// byDANE reports whether a finding is about DANE, which senders that honour it go
+// by whatever the policy says (RFC 8461 §2).
+func byDANE(code string) bool { return strings.HasPrefix(code, "STS-DANE-") }
 
 // byConnection reports whether a finding is of a connection that fails, which
 // happens to hosts in order, too, and is not about TLS.
@@ -174,9 +185,13 @@ func reason(seen state.MXCheck, f state.Finding) string {
 
 // remedy says what to do about a finding.
 func remedy(domain string, f state.Finding) string {
-	again := "then `stshost reload` has it looked at at once; `stshost check " + domain + "` tells it all"
-	if f.Remedy == "" {
+	all := "`stshost check " + domain + "` tells it all"
+	again := "then `stshost reload` has it looked at at once; " + all
+	switch {
+	case f.Remedy == "":
 		return again
+	case f.Code == uncoveredCode: // another policy has it looked at
+		return sentence(f.Remedy) + "; " + all
 	}
 	return sentence(f.Remedy) + "; " + again
 }

@@ -46,8 +46,16 @@ func (w *Watch) confirm() time.Duration {
 func (w *Watch) conclude(ctx context.Context, d *domain, seen state.MXCheck, last state.MXWatch, p mtasts.Policy) state.MXWatch {
 	confirm := w.confirm()
 	next := judge(seen, last, p.Mode, confirm)
-	told, e := tell(seen, next, p, confirm)
-	switch err := w.keep(ctx, d, told, e); {
+	told, failed := tell(seen, next, p, confirm)
+	told, drifted := drift(seen, told, p, failed)
+	told, events := guard(seen, told, p)
+	if drifted != nil {
+		events = append([]state.Event{*drifted}, events...)
+	}
+	if failed != nil {
+		events = append([]state.Event{*failed}, events...)
+	}
+	switch err := w.keep(ctx, d, told, events...); {
 	case errors.Is(err, errLeft):
 		return last
 	case err != nil:
@@ -56,23 +64,37 @@ func (w *Watch) conclude(ctx context.Context, d *domain, seen state.MXCheck, las
 		w.log.Error("what was seen of MX hosts cannot be stored", "domain", d.name, "error", err)
 		next.Attempts = max(next.Attempts, 1)
 		return next
-	case e == nil:
-	case e.Kind == state.KindMXFailed:
-		w.log.Warn("something is wrong with the MX hosts", "domain", d.name, "reason", e.Evidence["reason"], "remedy", e.Remedy)
-	default:
-		w.log.Info("all is well again with the MX hosts", "domain", d.name)
+	}
+	w.logEvents(events)
+	if w.cfg.Drift != nil && len(uncovered(seen, p)) > 0 {
+		w.cfg.Drift(d.name, seen)
 	}
 	return told
 }
 
-// keep stores what is known of a domain, and then tells e, if it is not nil.
-func (w *Watch) keep(ctx context.Context, d *domain, known state.MXWatch, e *state.Event) error {
+func (w *Watch) logEvents(events []state.Event) {
+	for _, e := range events {
+		switch e.Kind {
+		case state.KindMXFailed:
+			w.log.Warn("something is wrong with the MX hosts", "domain", e.Domain, "reason", e.Evidence["reason"], "remedy", e.Remedy)
+		case state.KindMXGuard:
+			w.log.Warn("an MX host that used to pass fails at all of its addresses", "domain", e.Domain, "host", e.Host, "reason", e.Evidence["reason"], "remedy", e.Remedy)
+		case state.KindMXDrift:
+			w.log.Info("the MX records name what the policy does not", "domain", e.Domain, "hosts", e.Evidence["new_mx"], "remedy", e.Remedy)
+		case state.KindMXRecovered:
+			w.log.Info("all is well again with the MX hosts", "domain", e.Domain)
+		}
+	}
+}
+
+// keep stores what is known of a domain, and then tells the events.
+func (w *Watch) keep(ctx context.Context, d *domain, known state.MXWatch, events ...state.Event) error {
 	return w.whileThere(d, func() error {
 		if err := w.cfg.Store.SaveMXCheck(ctx, known); err != nil {
 			return err
 		}
-		if e != nil {
-			w.cfg.Event(*e)
+		for _, e := range events {
+			w.cfg.Event(e)
 		}
 		return nil
 	})
@@ -101,7 +123,7 @@ func (w *Watch) drop(ctx context.Context, d *domain, last state.MXWatch, p mtast
 			Domain: d.name, Time: w.cfg.Now(), Passed: true, Attempts: 1, Told: last.Told,
 			Summary: "in mode none senders accept any MX host",
 		}, p, "the policy is in mode none, so that senders accept any MX host; before that: "+last.Told.Reason)
-		if err = w.keep(ctx, d, told, e); err == nil {
+		if err = w.keep(ctx, d, told, *e); err == nil {
 			return told, false
 		}
 	case last.Time.IsZero():

@@ -6,6 +6,10 @@
 // What a look saw is kept in the store, so that a start looks at nothing before
 // its time. Each fault is told once while it stands, and the end of trouble when
 // all of it is over. That it could not be told whether a host fails is neither.
+//
+// Two things are told beside that: that a host which used to pass goes on failing
+// at all of its addresses in mode enforce (guard.go), and which policy would name
+// MX hosts that are new (drift.go).
 package mxwatch
 
 import (
@@ -48,6 +52,9 @@ type Config struct {
 	// Event takes what happened. It returns at once and does not call back; nil
 	// discards.
 	Event func(state.Event)
+	// Drift takes what a look saw that found an MX host which the policy does not
+	// name, each time. It returns at once; nil discards.
+	Drift func(domain string, seen state.MXCheck)
 
 	// Interval is the time between two looks at a domain whose MX hosts pass; 0:
 	// nothing is looked at, and what was seen is forgotten.

@@ -130,7 +130,15 @@ func (w *Watch) wait(name string, last memory, now time.Time) time.Duration {
 	}
 	if last.attempts > 0 {
 		retry := min(firstRetry<<min(last.attempts-1, 16), w.every)
-		return at.Add(retry - retry/10 + spread.Of(name, retry/5)).Sub(now)
+		next := at.Add(retry - retry/10 + spread.Of(name, retry/5))
+		if last.all != nil {
+			// The look that confirms that a host fails is not much later than it
+			// can, and one that would come shortly before waits to be that one.
+			if due := guardDue(last.all.Hosts); due.After(at) && due.Sub(next) < firstRetry {
+				next = due.Add(spread.Of(name, firstRetry/5))
+			}
+		}
+		return next.Sub(now)
 	}
 	at = at.Add(w.every / 2)
 	offset := time.Duration(at.UnixNano() % int64(w.every))

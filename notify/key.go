@@ -24,7 +24,7 @@ func subjectOf(e state.Event) string {
 // kind and severity, in the same words, less what differs from one event to the
 // next all the same: the subject's name, and every word with a digit in it
 // (times, addresses, ids, counts). Those about MX hosts are told once for each
-// fault, and so differ by that, whose name may differ in a digit only.
+// fault or host, and so differ by that, whose name may differ in a digit only.
 func gist(e state.Event, subject string) uint64 {
 	text := e.Text
 	if subject != "" {
@@ -38,8 +38,16 @@ func gist(e state.Event, subject string) uint64 {
 	}
 	h := fnv.New64a()
 	io.WriteString(h, e.Kind+" "+string(e.Severity)+" "+strings.Join(words, " "))
-	if e.Kind == state.KindMXFailed {
-		fault := e.Evidence["code"] + " " + e.Evidence["subject"]
+	fault := ""
+	switch e.Kind {
+	case state.KindMXFailed:
+		fault = e.Evidence["code"] + " " + e.Evidence["subject"]
+	case state.KindMXGuard:
+		fault = e.Host
+	case state.KindMXDrift:
+		fault = e.Evidence["new_mx"]
+	}
+	if fault != "" {
 		if subject != "" {
 			fault = strings.ReplaceAll(fault, subject, "…")
 		}

@@ -63,7 +63,7 @@ func (r *Reconciler) Add(ctx context.Context, w Wanted) error {
 
 // Leave is SetDomains without the named domain. With drop it is forgotten whatever
 // senders hold.
-func (r *Reconciler) Leave(ctx context.Context, name string, drop bool) {
+func (r *Reconciler) Leave(ctx context.Context, name string, drop bool) error {
 	r.mu.Lock()
 	d := r.domains[name]
 	gone := false
@@ -76,20 +76,22 @@ func (r *Reconciler) Leave(ctx context.Context, name string, drop bool) {
 	}
 	r.mu.Unlock()
 	if gone {
-		r.forgetGone(ctx, name)
+		return r.forgetGone(ctx, name)
 	}
+	return nil
 }
 
 // forgetGone forgets a domain that is gone if nobody can miss it, or if it is to
 // be.
-func (r *Reconciler) forgetGone(ctx context.Context, name string) {
+func (r *Reconciler) forgetGone(ctx context.Context, name string) error {
 	r.mu.Lock()
 	d := r.domains[name]
 	sure := d != nil && (d.drop || d.row.Step == state.Withdrawn)
 	r.mu.Unlock()
 	if sure || r.neverAnnounced(ctx, name) {
-		r.forget(ctx, name)
+		return r.forget(ctx, name)
 	}
+	return nil
 }
 
 // mayGo reports whether a domain of this row, which left, may be one that nobody
@@ -155,7 +157,7 @@ func (r *Reconciler) want(w Wanted, rows map[string]state.Domain, c *Changes) {
 	switch {
 	case d == nil:
 		row, ok := rows[w.Domain]
-		if !ok {
+		if !ok || row.Step == state.Withdrawn && !w.Withdraw { // it had left MTA-STS, and begins anew
 			row = state.Domain{Name: w.Domain, Step: state.WaitingDNS, Since: now}
 		}
 		d = &domain{name: w.Domain, wanted: w, row: row, index: -1}
@@ -240,11 +242,11 @@ func (r *Reconciler) neverAnnounced(ctx context.Context, name string) bool {
 // forget drops a domain that left the config and of which nothing needs to be
 // kept. If the store refuses, what is left there is dead weight until the
 // domain comes back.
-func (r *Reconciler) forget(ctx context.Context, name string) {
+func (r *Reconciler) forget(ctx context.Context, name string) error {
 	r.mu.Lock()
 	if d := r.domains[name]; d == nil || !d.orphan || d.running {
 		r.mu.Unlock()
-		return // it is back
+		return nil // it is back
 	}
 	delete(r.domains, name)
 	r.cfg.Publisher.Remove(name)
@@ -261,6 +263,7 @@ func (r *Reconciler) forget(ctx context.Context, name string) {
 	if err != nil {
 		r.log.Warn("cannot forget a domain that left the config", "domain", name, "error", err)
 	}
+	return err
 }
 
 // firstLook is when a domain known from before the start is looked at: at once

@@ -51,7 +51,7 @@ func (m *Manager) begin(ctx context.Context, name string, o state.RolloutOrder) 
 func (m *Manager) give(row *state.Rollout, o state.RolloutOrder) error {
 	now := m.cfg.Now()
 	if row.Goal != state.GoalEnforce { // what was given to an earlier walk is over
-		row.Hasty, row.NoReports, row.Evidence = false, false, nil
+		callOff(row)
 	}
 	row.Goal, row.Paused = state.GoalEnforce, false
 	row.Hasty = row.Hasty || o.Now
@@ -76,21 +76,39 @@ func (m *Manager) give(row *state.Rollout, o state.RolloutOrder) error {
 	return nil
 }
 
+// callOff ends the way of a domain, with all that was ordered for it.
+func callOff(row *state.Rollout) {
+	row.Goal, row.Back, row.Paused, row.Held = state.GoalStay, nil, false, ""
+	row.Hasty, row.NoReports, row.Waivers, row.Evidence = false, false, nil, nil
+}
+
 // StartRollout has a domain taken to enforce, unless a gate is closed that will not
 // be met by itself: then it returns a *state.RefusedError, and nothing has changed.
-func (m *Manager) StartRollout(ctx context.Context, name string, o state.RolloutOrder) (state.RolloutStatus, error) {
+func (m *Manager) StartRollout(ctx context.Context, name string, o state.RolloutOrder) (status state.RolloutStatus, err error) {
+	for range 3 {
+		var changed bool
+		if status, changed, err = m.start(ctx, name, o); !changed {
+			return status, err
+		}
+	}
+	return status, &state.StageError{Text: fmt.Sprintf("%s changed while its gates were looked at; try again", name)}
+}
+
+// start is one try of StartRollout; changed says that something happened to the
+// domain meanwhile.
+func (m *Manager) start(ctx context.Context, name string, o state.RolloutOrder) (status state.RolloutStatus, changed bool, err error) {
 	status, d, row, err := m.plan(ctx, name, o)
-	if err != nil || status.Full && d.arrivedAlready(row) {
-		return status, err
+	if err != nil || d.arrivedAlready(row) {
+		return status, false, err
 	}
 	if g, held := closed(status.Gates); held && !g.Awaited {
-		return status, &state.RefusedError{Status: status, Gate: g}
+		return status, false, &state.RefusedError{Status: status, Gate: g}
 	}
 	m.change.Lock()
 	defer m.change.Unlock()
 	now, ok := m.get(name)
 	if !ok || now.row != d.row || now.conf != d.conf {
-		return status, &state.StageError{Text: fmt.Sprintf("%s changed while its gates were looked at; try again", name)}
+		return status, true, nil
 	}
 	var events []state.Event
 	if now.row == nil || now.row.Goal != state.GoalEnforce || now.row.Paused || o.Now || len(o.Waive) > 0 || o.Evidence != nil {
@@ -102,9 +120,10 @@ func (m *Manager) StartRollout(ctx context.Context, name string, o state.Rollout
 	}
 	m.noteLook(name, look{at: status.Checked, gates: status.Gates})
 	if err := m.put(ctx, d, row, events...); err != nil {
-		return status, err
+		return status, false, err
 	}
-	return m.Rollout(ctx, name)
+	status, err = m.Rollout(ctx, name)
+	return status, false, err
 }
 
 // arrivedAlready reports whether there is nothing left to be done for row.
@@ -123,14 +142,15 @@ func (m *Manager) plan(ctx context.Context, name string, o state.RolloutOrder) (
 	if d, row, err = m.begin(ctx, name, o); err != nil {
 		return status, d, row, err
 	}
-	d.seen = look{}
-	if !d.arrivedAlready(row) {
-		_, gates, err := m.lookAt(ctx, d, row)
-		if err != nil {
-			return status, d, row, fmt.Errorf("the gates of %s could not be looked at in time: %w", name, err)
-		}
-		d.seen = look{at: m.cfg.Now(), gates: gates}
+	if d.arrivedAlready(row) {
+		status, err = m.Rollout(ctx, name)
+		return status, d, row, err
 	}
+	_, gates, err := m.lookAt(ctx, d, row)
+	if err != nil {
+		return status, d, row, fmt.Errorf("the gates of %s could not be looked at in time: %w", name, err)
+	}
+	d.seen = look{at: m.cfg.Now(), gates: gates}
 	before := d.row
 	d.row = &row
 	status = m.status(d)
@@ -186,7 +206,7 @@ func (m *Manager) Rollback(ctx context.Context, name string) (state.RolloutStatu
 	case row.Stage == state.StageTesting && row.Goal == state.GoalStay:
 		return m.Rollout(ctx, name) // it is there
 	case row.Stage == state.StageTesting:
-		row.Goal, row.Back, row.Paused = state.GoalStay, nil, false
+		callOff(&row)
 		err = m.put(ctx, d, row, event(state.KindRolloutBack, state.SeverityInfo, name, "the domain stays in testing; its rollout is called off"))
 		return m.after(ctx, name, err)
 	case row.Stage == state.StageRetired:
@@ -194,7 +214,7 @@ func (m *Manager) Rollback(ctx context.Context, name string) (state.RolloutStatu
 		return m.after(ctx, name, err)
 	}
 	row = m.enter(row, inTesting)
-	row.Goal, row.Back, row.Paused, row.Hasty, row.NoReports, row.Evidence = state.GoalStay, nil, false, false, false, nil
+	callOff(&row)
 	e := event(state.KindRolloutBack, state.SeverityWarning, name,
 		fmt.Sprintf("the domain falls back from %s to testing; senders deliver again whatever the MX hosts offer, as soon as they see the new id", from))
 	e.Remedy = "`stshost rollout " + name + "` begins anew"
@@ -213,12 +233,16 @@ func (m *Manager) after(ctx context.Context, name string, err error) (state.Roll
 // anew has a domain begin from nothing that has left MTA-STS. The caller holds
 // m.change.
 func (m *Manager) anew(ctx context.Context, d domain) error {
+	// What fails after this is tried again by the same command.
+	if err := m.cfg.Reconciler.Add(ctx, d.conf.Wanted); err != nil {
+		return err
+	}
 	e := event(state.KindRolloutBack, state.SeverityInfo, d.name, "the domain, which had left MTA-STS, begins anew in testing")
 	if err := m.store(ctx, nil, d.name, e); err != nil {
 		return err
 	}
 	m.set(d.name, nil)
-	return m.cfg.Reconciler.Add(ctx, d.conf.Wanted)
+	return nil
 }
 
 // Retire takes a domain out of MTA-STS: mode none, until no sender can hold an
@@ -260,17 +284,25 @@ func (m *Manager) retireLeft(ctx context.Context, name string) (state.RolloutSta
 	row := state.Rollout{Domain: name, Left: true, Target: target}
 	m.mu.Lock()
 	if m.domains[name] == nil {
-		m.domains[name] = &domain{name: name, row: &row, index: -1}
+		m.domains[name] = &domain{name: name, index: -1}
 	}
 	m.mu.Unlock()
-	d, _ := m.get(name)
-	return m.out(ctx, d, row)
+	status, err := m.out(ctx, domain{name: name}, row)
+	if err != nil {
+		m.mu.Lock()
+		if d := m.domains[name]; d.row == nil {
+			delete(m.domains, name)
+		}
+		m.mu.Unlock()
+	}
+	return status, err
 }
 
 // out puts a domain on its way out. The caller holds m.change.
 func (m *Manager) out(ctx context.Context, d domain, row state.Rollout) (state.RolloutStatus, error) {
 	row = m.enter(row, place{stage: state.StageRetiring})
-	row.Goal, row.Back, row.Paused = state.GoalRetire, nil, false
+	callOff(&row)
+	row.Goal = state.GoalRetire
 	m.noteLook(d.name, look{})
 	e := event(state.KindRolloutRetired, state.SeverityWarning, d.name,
 		"the domain leaves MTA-STS: its policy says none until no sender can hold an earlier one, then record, policy and certificate go")

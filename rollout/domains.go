@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -61,9 +62,8 @@ func (m *Manager) SetDomains(ctx context.Context, domains []Domain, abandon Aban
 		return c, err
 	}
 	for _, name := range c.Abandoned {
-		m.cfg.Reconciler.Leave(ctx, name, true)
-		if err := m.cfg.Store.Release(ctx, name); err != nil {
-			m.log.Warn("the certificate of an abandoned domain stays in the store", "domain", name, "error", err)
+		if err := errors.Join(m.cfg.Reconciler.Leave(ctx, name, true), m.cfg.Store.Release(ctx, name)); err != nil {
+			m.log.Warn("what is left of an abandoned domain stays in the store", "domain", name, "error", err)
 		}
 	}
 	c.Changed = union(c.Changed, m.otherwise(next))
@@ -200,10 +200,12 @@ func (m *Manager) rowsFor(ctx context.Context, next map[string]*Domain, c Change
 func (m *Manager) leave(r *rows, d *domain, row state.Rollout) {
 	row.Left, row.Target = true, d.conf.Wanted.Target
 	if row.Stage != state.StageRetiring && row.Stage != state.StageWithdrawing {
-		row.Back = &state.Back{Stage: row.Stage, MaxAge: row.MaxAge, Goal: row.Goal}
+		if row.Back == nil { // else it has left before, and was about to return there
+			row.Back = &state.Back{Stage: row.Stage, MaxAge: row.MaxAge, Goal: row.Goal}
+		}
 		row = m.enter(row, place{stage: state.StageRetiring})
 	}
-	row.Goal, row.Paused = state.GoalRetire, false
+	row.Goal = state.GoalRetire
 	e := event(state.KindDomainLeft, state.SeverityWarning, d.name,
 		"the domain is no longer in the config and is retired: its policy says none until no sender can hold an earlier one, then record, policy and certificate go")
 	e.Remedy = "if that was not intended, put it back into the config and reload: it returns to where it was as soon as its gates are open"
@@ -295,6 +297,9 @@ func (m *Manager) wanted(ctx context.Context, conf *Domain, row *state.Rollout) 
 		w.Withdraw = row.Stage == state.StageWithdrawing
 	}
 	served, ok := m.cfg.Served(w.Domain)
+	if ok && row != nil && m.overdue(conf, *row, served) {
+		w.Stage = reconcile.Stage{Mode: served.Mode, MaxAge: served.MaxAge}
+	}
 	leads := w.Stage.Mode == "" || w.Stage.Mode == mtasts.ModeEnforce
 	if !ok || !leads || served.Mode != mtasts.ModeEnforce || len(missing(w.MX, served.MX)) == 0 {
 		return w, kept{}, nil
@@ -328,7 +333,7 @@ func (m *Manager) replace(next map[string]*Domain, all map[string]*state.Rollout
 		}
 	}
 	for name, d := range m.domains {
-		d.conf, d.row, d.kept = next[name], all[name], keeps[name]
+		d.conf, d.row, d.kept, d.seen = next[name], all[name], keeps[name], look{}
 		if d.conf == nil && d.row == nil {
 			m.unschedule(d)
 			delete(m.domains, name)
@@ -347,6 +352,11 @@ func (m *Manager) Adopted(ctx context.Context, name string, p mtasts.Policy) err
 	if !ok || d.row == nil {
 		return nil
 	}
+	if d.conf == nil { // it retires all the same, which begins with the next body
+		row := m.enter(*d.row, place{stage: state.StageRetiring})
+		return m.put(ctx, d, row, event(state.KindRolloutRetired, state.SeverityWarning, name,
+			fmt.Sprintf("an older store was restored: the domain was announced in mode %s meanwhile; it leaves MTA-STS from there", p.Mode)))
+	}
 	at := place{stage: state.StageRetiring}
 	switch p.Mode {
 	case mtasts.ModeTesting:
@@ -355,7 +365,8 @@ func (m *Manager) Adopted(ctx context.Context, name string, p mtasts.Policy) err
 		at = place{state.StageEnforce, p.MaxAge}
 	}
 	row := m.enter(*d.row, at)
-	row.Goal = state.GoalStay
+	row.Confirmed = row.Entered // it was announced
+	callOff(&row)
 	e := event(state.KindRolloutStep, state.SeverityWarning, name,
 		fmt.Sprintf("an older store was restored: the domain was announced in mode %s with a max_age of %s meanwhile, and goes on from there", p.Mode, span(p.MaxAge)))
 	e.Remedy = "`stshost rollout " + name + "` takes it further"

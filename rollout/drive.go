@@ -41,6 +41,9 @@ func (m *Manager) tryDrive(ctx context.Context, name string) (next time.Time, er
 	if err := m.noteConfirmed(ctx, name); err != nil {
 		return next, err
 	}
+	if d, ok = m.get(name); !ok || d.row == nil {
+		return next, nil
+	}
 	switch {
 	case d.row.Goal == state.GoalRetire:
 		next, err = m.driveOut(ctx, name)
@@ -148,8 +151,14 @@ func (m *Manager) driveOn(ctx context.Context, name string) (next time.Time, err
 	if !ok || d.row == nil || d.conf == nil || d.row.Paused {
 		return next, nil
 	}
+	if served, ok := m.cfg.Served(name); ok && m.overdue(d.conf, *d.row, served) {
+		return m.driveAgain(ctx, d, served)
+	}
+	if d.row.Stage == state.StageEnforce && d.row.Confirmed.IsZero() {
+		return d.row.Entered.Add(promptness + time.Second), nil // it is to be confirmed, which wakes it
+	}
 	if _, more := d.onward(); !more {
-		return next, nil // it is to be confirmed, which wakes it
+		return next, nil
 	}
 	if at, waits := m.onlyTime(d); waits {
 		return at, nil
@@ -163,13 +172,19 @@ func (m *Manager) driveOn(ctx context.Context, name string) (next time.Time, err
 	g, held := closed(gates)
 	switch {
 	case !held:
-		return next, m.step(ctx, d, f, gates)
-	case g.Awaited && !g.At.IsZero():
-		return g.At, nil
-	case g.Awaited: // the reconciler wakes it
-		return now.Add(recheck), nil
+		return now.Add(again), m.step(ctx, d, f, gates)
+	case !g.Awaited:
+		return now.Add(recheck), m.hold(ctx, d, gates, &g)
 	}
-	return now.Add(recheck), m.hold(ctx, d, gates, g)
+	switch err := m.hold(ctx, d, gates, nil); {
+	case err != nil:
+		return next, err
+	case !g.At.IsZero():
+		return g.At, nil
+	case !f.snapshot.Waits.IsZero(): // a wish that changes nothing is taken up without a word
+		return now.Add(time.Second), nil
+	}
+	return now.Add(recheck), nil // the reconciler wakes it
 }
 
 // onlyTime says until when a domain has nothing to do but wait: its last look found
@@ -196,12 +211,16 @@ func (m *Manager) step(ctx context.Context, d domain, f facts, gates []state.Gat
 	if !ok || now.row != d.row || now.conf != d.conf || !slices.Equal(now.kept.names, d.kept.names) || d.row.Paused {
 		return nil // it was woken by that, and looks again
 	}
-	served, ok := m.cfg.Served(d.name)
-	if !ok || !slices.Equal(served.MX, f.served.MX) || !m.confirmed(d, *d.row) && !waived(gates, state.GatePolicy) {
-		m.Wake(d.name)
-		return nil
-	}
 	row := m.enter(*d.row, f.to)
+	served, _ := m.cfg.Served(d.name)
+	w, _, err := m.wanted(ctx, d.conf, &row)
+	if err != nil {
+		return err
+	}
+	asJudged := slices.Equal(served.MX, f.served.MX) && slices.Equal(w.MX, f.served.MX)
+	if !asJudged || !m.confirmed(d, *d.row) && !waived(gates, state.GatePolicy) {
+		return nil // it is looked at again
+	}
 	if err := m.put(ctx, d, row, stepEvent(d, f, gates)); err != nil {
 		return err
 	}
@@ -214,18 +233,24 @@ func waived(gates []state.Gate, name string) bool {
 	return slices.ContainsFunc(gates, func(g state.Gate) bool { return g.Name == name && g.State == state.GateWaived })
 }
 
-// hold notes, and tells once, that a gate is closed that somebody has to open.
-func (m *Manager) hold(ctx context.Context, d domain, gates []state.Gate, g state.Gate) error {
+// hold notes, and tells once, that a gate is closed that somebody has to open; nil:
+// there is none any more.
+func (m *Manager) hold(ctx context.Context, d domain, gates []state.Gate, g *state.Gate) error {
 	m.change.Lock()
 	defer m.change.Unlock()
 	now, ok := m.get(d.name)
-	reason := g.Name + " " + string(g.State)
+	reason := ""
+	var events []state.Event
+	if g != nil {
+		reason = g.Name + " " + string(g.State)
+		events = append(events, heldEvent(d, gates, *g))
+	}
 	if !ok || now.row != d.row || d.row.Held == reason {
 		return nil
 	}
 	row := *d.row
 	row.Held = reason
-	if err := m.store(ctx, &row, d.name, heldEvent(d, gates, g)); err != nil {
+	if err := m.store(ctx, &row, d.name, events...); err != nil {
 		return err
 	}
 	m.mu.Lock()
@@ -233,6 +258,9 @@ func (m *Manager) hold(ctx context.Context, d domain, gates []state.Gate, g stat
 		known.row = &row // nothing else has changed, so nothing is woken
 	}
 	m.mu.Unlock()
+	if g == nil {
+		return nil
+	}
 	m.log.Warn("rollout is held up", "domain", d.name, "step", d.row.Stage, "reason", g.Name+": "+g.Value, "remedy", g.Remedy)
 	return nil
 }
@@ -325,7 +353,9 @@ func (m *Manager) finish(ctx context.Context, name string) error {
 	if !ok || d.row == nil || d.row.Stage != state.StageWithdrawing {
 		return nil
 	}
-	m.cfg.Reconciler.Leave(ctx, name, false)
+	if err := m.cfg.Reconciler.Leave(ctx, name, false); err != nil {
+		return err
+	}
 	if err := m.cfg.Store.Release(ctx, name); err != nil {
 		return err
 	}

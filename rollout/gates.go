@@ -40,7 +40,7 @@ func judge(f facts) []state.Gate {
 	}
 	for i := range gates {
 		g := &gates[i]
-		if w := slices.IndexFunc(f.row.Waivers, func(w state.Waiver) bool { return w.Gate == g.Name }); w >= 0 && !g.Open() {
+		if w := slices.IndexFunc(f.row.Waivers, func(w state.Waiver) bool { return w.Gate == g.Name }); w >= 0 && !g.Open() && (f.served.Mode != "" || g.Name != state.GatePolicy) {
 			g.Value = fmt.Sprintf("%s; waived: %s", g.Value, f.row.Waivers[w].Reason)
 			g.State, g.Remedy, g.Awaited, g.At = state.GateWaived, "", false, time.Time{}
 		}

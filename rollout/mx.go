@@ -32,7 +32,7 @@ func (m *Manager) AcceptMX(ctx context.Context, name string) (state.MXChange, er
 		return state.MXChange{}, errNotHosted(name)
 	}
 	mx := m.namedBy(d)
-	fresh := missing(mx, seen.Hosts)
+	fresh := missing(mx, nameable(seen.Hosts))
 	change := state.MXChange{Domain: name, Accepted: append([]string{}, fresh...), MX: append([]string{}, mx...)}
 	switch {
 	case len(fresh) == 0:
@@ -48,6 +48,17 @@ func (m *Manager) AcceptMX(ctx context.Context, name string) (state.MXChange, er
 	change.MX = append(change.MX, fresh...)
 	change.Text = fmt.Sprintf("the policy names %s from now on, beside %s; write them into mx in the config when it suits you", strings.Join(fresh, ", "), strings.Join(mx, ", "))
 	return change, nil
+}
+
+// nameable are those of the hosts that a policy can name: an MX record may have
+// anything, and a wildcard among it must not become a pattern.
+func nameable(hosts []string) (good []string) {
+	for _, h := range hosts {
+		if p, err := mtasts.ParsePattern(h); err == nil && !strings.HasPrefix(p, "*.") {
+			good = append(good, p)
+		}
+	}
+	return good
 }
 
 // errNoMX says that the MX hosts of a domain could not be looked at.
@@ -113,7 +124,7 @@ func (m *Manager) migrate(ctx context.Context, d domain) error {
 	}
 	m.mu.Unlock()
 	retires := d.row != nil && (d.row.Goal == state.GoalRetire || d.row.Stage == state.StageRetired)
-	fresh := missing(m.namedBy(d), d.drift)
+	fresh := missing(m.namedBy(d), nameable(d.drift))
 	if len(fresh) == 0 || retires || !d.conf.Migrate || d.conf.pinned() {
 		return nil
 	}

@@ -43,7 +43,7 @@ type Reconciler interface {
 	SetDomains(ctx context.Context, wanted []reconcile.Wanted) (reconcile.Changes, error)
 	Add(ctx context.Context, w reconcile.Wanted) error
 	Set(w reconcile.Wanted)
-	Leave(ctx context.Context, domain string, drop bool)
+	Leave(ctx context.Context, domain string, drop bool) error
 	Snapshot(domain string) (reconcile.Snapshot, bool)
 }
 

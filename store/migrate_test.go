@@ -155,6 +155,7 @@ func TestMigrationsStayAsTheyWere(t *testing.T) {
 		"00007_summary.sql":      "4455d35accc371b4bc3431f2b423df119d0d3dd7a01e84d63f9c9db95002d7cc",
 		"00008_mx_checks.sql":    "0dc656a912a1b136927bd462b21fdb63251152a888790a78d4fcdc3d600e11e5",
 		"00009_rollouts.sql":     "742159918e56a6251c0411a452d3c67b016daed7e6cd5c086f8e299badd98656",
+		"00010_mx_hosts.sql":     "92fd9e7c37794c31c1176d2110b6a8cd45945bc24669a3be71b9d139854cbff9",
 	}
 	files := get[[]os.DirEntry](t)(os.ReadDir("migrations/sqlite"))
 	equal(t, len(files), len(want))

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 
 	"github.com/stshost/stshost/internal/state"
@@ -46,24 +47,24 @@ func (s *Store) RemoveMXChecks(ctx context.Context, domains []string) error {
 }
 
 func mxCheckArgs(w state.MXWatch) ([]any, error) {
-	faults, err := toJSON(w.Faults, len(w.Faults) == 0)
-	if err != nil {
-		return nil, err
-	}
+	faults, err1 := toJSON(w.Faults, len(w.Faults) == 0)
+	hosts, err2 := toJSON(w.Hosts, len(w.Hosts) == 0)
+	drift, err3 := toJSON(w.Drift, len(w.Drift.Hosts) == 0)
 	return []any{
 		w.Domain, fromTime(w.Time), fromBool(w.Passed), fromBool(w.Unknown), w.Summary, w.Attempts,
 		w.Trouble.Severity.Rank(), w.Trouble.Reason, w.Trouble.Remedy, faults,
 		w.Told.Kind, fromTime(w.Told.Time), w.Told.Severity.Rank(), w.Told.Reason, fromBool(w.Told.Held),
-	}, nil
+		hosts, drift,
+	}, errors.Join(err1, err2, err3)
 }
 
 func scanMXCheck(row scanner) (state.MXWatch, error) {
 	var w state.MXWatch
 	var at, toldAt int64
 	var rank, toldRank int
-	var faults string
+	var faults, hosts, drift string
 	err := row.Scan(&w.Domain, &at, &w.Passed, &w.Unknown, &w.Summary, &w.Attempts, &rank, &w.Trouble.Reason, &w.Trouble.Remedy, &faults,
-		&w.Told.Kind, &toldAt, &toldRank, &w.Told.Reason, &w.Told.Held)
+		&w.Told.Kind, &toldAt, &toldRank, &w.Told.Reason, &w.Told.Held, &hosts, &drift)
 	if err != nil {
 		return w, err
 	}
@@ -74,8 +75,8 @@ func scanMXCheck(row scanner) (state.MXWatch, error) {
 	if toldRank > 0 {
 		w.Told.Severity = severityOf(toldRank)
 	}
-	if err := readJSON(faults, &w.Faults); err != nil {
-		return w, fmt.Errorf("what failed at the MX hosts of %s is not readable: %w", w.Domain, err)
+	if err := errors.Join(readJSON(faults, &w.Faults), readJSON(hosts, &w.Hosts), readJSON(drift, &w.Drift)); err != nil {
+		return w, fmt.Errorf("what was seen of the MX hosts of %s is not readable: %w", w.Domain, err)
 	}
 	return w, nil
 }

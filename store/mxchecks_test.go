@@ -17,6 +17,10 @@ func mxWatch(domain string) state.MXWatch {
 			{Code: "STS-MX-UNCOVERED", Subject: "mx2.example.net", Since: day(1), Seen: day(1)},
 		},
 		Told: state.MXTold{Kind: state.KindMXFailed, Time: day(1), Severity: state.SeverityWarning, Reason: "it was refused", Held: true},
+		Hosts: []state.MXHostSeen{
+			{Host: "mx1.example.net", Passed: day(1), Failing: day(2), Looks: 3, Told: day(3)}, {Host: "mx2.example.net", Passed: day(3)},
+		},
+		Drift: state.MXDrift{Hosts: []string{"mx8.example.net", "mx9.example.net"}, Time: day(3)},
 	}
 }
 
@@ -46,4 +50,15 @@ func TestMXChecksAreForgotten(t *testing.T) {
 	noError(t, s.RemoveMXChecks(t.Context(), nil))
 	noError(t, s.RemoveDomain(t.Context(), "d.example")) // and what belongs to it
 	equal(t, get[[]state.MXWatch](t)(s.MXChecks(t.Context())), []state.MXWatch{mxWatch("b.example")})
+}
+
+// What was seen before hosts were remembered is seen still, and none is.
+func TestMXChecksOfAnOlderVersion(t *testing.T) {
+	path := newPath(t)
+	makeVersion(t, path, 9)
+	db := raw(t, path)
+	mustExec(t, db, `INSERT INTO mx_checks VALUES ('a.example', 1735734615123456, 1, 0, 'fine', 0, 0, '', '', '', '', 0, 0, '', 0)`)
+	noError(t, db.Close())
+	s := open(t, path)
+	equal(t, get[[]state.MXWatch](t)(s.MXChecks(t.Context())), []state.MXWatch{{Domain: "a.example", Time: day(1), Passed: true, Summary: "fine"}})
 }

@@ -111,18 +111,19 @@ func sqliteStatements() *statements {
 
 		mxChecks: `
 			SELECT domain, at, passed, unknown, summary, attempts, severity, reason, remedy, faults,
-			       told_kind, told_at, told_severity, told_reason, told_held
+			       told_kind, told_at, told_severity, told_reason, told_held, hosts, drift
 			FROM mx_checks ORDER BY domain`,
 		saveMXCheck: `
 			INSERT INTO mx_checks (domain, at, passed, unknown, summary, attempts, severity, reason, remedy, faults,
-			                       told_kind, told_at, told_severity, told_reason, told_held)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+			                       told_kind, told_at, told_severity, told_reason, told_held, hosts, drift)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 			ON CONFLICT (domain) DO UPDATE SET
 				at = excluded.at, passed = excluded.passed, unknown = excluded.unknown, summary = excluded.summary,
 				attempts = excluded.attempts, severity = excluded.severity, reason = excluded.reason,
 				remedy = excluded.remedy, faults = excluded.faults, told_kind = excluded.told_kind,
 				told_at = excluded.told_at, told_severity = excluded.told_severity,
-				told_reason = excluded.told_reason, told_held = excluded.told_held`,
+				told_reason = excluded.told_reason, told_held = excluded.told_held,
+				hosts = excluded.hosts, drift = excluded.drift`,
 		removeMXCheck: `DELETE FROM mx_checks WHERE domain = ?`,
 
 		rollouts: `

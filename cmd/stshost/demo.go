@@ -62,6 +62,9 @@ type demo struct {
 	lab    *lab.Lab
 	client *server.Client
 	steps  int
+
+	service *service
+	clock   storyClock
 }
 
 // run starts the lab and the real service on it, tells the story, and stays up
@@ -98,11 +101,11 @@ func (d *demo) run(ctx context.Context, exit bool) (err error) {
 	defer stop()
 	hup, stopHangups := hangups()
 	defer stopHangups()
-	s, err := newService(ctx, cfg, slog.New(slog.NewTextHandler(logFile, nil)), environment{})
+	s, err := newService(ctx, cfg, slog.New(slog.NewTextHandler(logFile, nil)), environment{rolloutNow: d.clock.now})
 	if err != nil {
 		return err
 	}
-	d.client = server.NewClient(cfg.Listen.Admin)
+	d.client, d.service = server.NewClient(cfg.Listen.Admin), s
 
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.run(ctx, hup) })

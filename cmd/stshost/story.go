@@ -25,6 +25,7 @@ import (
 func (d *demo) story(ctx context.Context) error {
 	for _, chapter := range []func(context.Context) error{
 		d.mailHosts, d.confirmed, d.certificate, d.policy, d.record, d.independent, d.change, d.tamper, d.judged,
+		d.enforced, d.attacked, d.fellBack, d.left,
 	} {
 		if err := chapter(ctx); err != nil {
 			return err
@@ -63,7 +64,7 @@ func (d *demo) awaitConfirmed(ctx context.Context, domain string, accept func(se
 		if s, err = d.client.Domain(ctx, domain); err != nil {
 			return false, err
 		}
-		if s.Step != state.Confirmed || s.LastError != "" || !accept(s) {
+		if s.Step != state.Confirmed || s.LastError != "" || !s.ConfigWaits.IsZero() || !accept(s) {
 			return false, fmt.Errorf("it is %s: %s", s.Step, s.LastError)
 		}
 		return true, nil

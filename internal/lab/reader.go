@@ -38,17 +38,18 @@ type Reader struct {
 // Fetch looks up the record of a policy domain and fetches the policy that it
 // announces. It has no cache. The error says which step failed.
 func (r *Reader) Fetch(ctx context.Context, domain string) (id, policy string, err error) {
-	resolver := &net.Resolver{
-		PreferGo: true,
-		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, network, r.DNS)
-		},
-	}
 	seen := &seenStore{}
-	var body []byte
+	_, body, err := r.get(ctx, domain, seen)
+	return seen.id, string(body), err
+}
+
+// get has go-mtasts find the policy of a domain with a store of its policies.
+// There is no body where that had it.
+func (r *Reader) get(ctx context.Context, domain string, store mtasts.Store) (policy *mtasts.Policy, body []byte, err error) {
+	resolver := newResolver(r.DNS)
 	var why error
 	cache := mtasts.Cache{
-		Store:    seen,
+		Store:    store,
 		Resolver: lookup{resolver, &why},
 		DownloadPolicy: func(domain string) (*mtasts.Policy, error) {
 			var p *mtasts.Policy
@@ -59,16 +60,26 @@ func (r *Reader) Fetch(ctx context.Context, domain string) (id, policy string, e
 			return p, why
 		},
 	}
-	if _, err := cache.Get(ctx, domain); err != nil {
+	if policy, err = cache.Get(ctx, domain); err != nil {
 		// go-mtasts hides the reason behind ErrNoPolicy.
 		if why != nil {
 			err = why
 		} else if mtasts.IsNoPolicy(err) {
 			err = errors.New("the record _mta-sts." + domain + " is not valid")
 		}
-		return "", "", fmt.Errorf("read the MTA-STS policy of %s: %w", domain, err)
+		return nil, nil, fmt.Errorf("read the MTA-STS policy of %s: %w", domain, err)
 	}
-	return seen.id, string(body), nil
+	return policy, body, nil
+}
+
+// newResolver asks one name server, at host:port.
+func newResolver(addr string) *net.Resolver {
+	return &net.Resolver{
+		PreferGo: true,
+		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, addr)
+		},
+	}
 }
 
 // lookup keeps the reason why a look-up gave no record.

@@ -1,6 +1,7 @@
 // Package mtatest starts real mail servers for tests: Postfix and Exim as
 // Debian packages them, on loopback, in temporary directories, and ended with
-// the test. They need root, as they change to users of their own.
+// the test. They need root, as they change to users of their own. A Postfix that
+// sends needs a network of its own besides, in which the well-known ports are free.
 package mtatest
 
 import (
@@ -49,6 +50,8 @@ type MTA struct {
 	dir string // all that it has
 	log string // file
 	out bytes.Buffer
+
+	ready func() error // whether it can be used; nil: greets
 }
 
 // Log returns the lines of the server's log, once at least n of them contain
@@ -73,13 +76,18 @@ func (m *MTA) Log(t testing.TB, text string, n int) []string {
 // requireRoot skips the test without root; where servers are asked for it fails.
 func requireRoot(t testing.TB, kind string) {
 	t.Helper()
-	if os.Geteuid() == 0 {
-		return
+	if os.Geteuid() != 0 {
+		skip(t, kind+" starts as root only")
 	}
+}
+
+// skip skips the test for a reason; where servers are asked for it fails.
+func skip(t testing.TB, why string) {
+	t.Helper()
 	if os.Getenv("STSHOST_REQUIRE_SERVERS") == "1" {
-		t.Fatalf("%s starts as root only, and STSHOST_REQUIRE_SERVERS=1 asks for it", kind)
+		t.Fatalf("%s, and STSHOST_REQUIRE_SERVERS=1 asks for it", why)
 	}
-	t.Skipf("%s starts as root only", kind)
+	t.Skip(why)
 }
 
 // newMTA finds a port, and a directory that the server's own user may enter.
@@ -170,7 +178,7 @@ func give(t testing.TB, to *user.User, paths ...string) {
 }
 
 // start runs the server in the foreground, as the head of a process group of
-// its own, and waits until it greets. At the end of the test stop is run, nil
+// its own, and waits until it is ready. At the end of the test stop is run, nil
 // being a SIGTERM, and what is left of the group killed.
 func (m *MTA) start(t testing.TB, cmd, stop *exec.Cmd) {
 	t.Helper()
@@ -203,12 +211,16 @@ func (m *MTA) start(t testing.TB, cmd, stop *exec.Cmd) {
 			t.Logf("%s said:\n%s", m.Kind, m.said())
 		}
 	})
+	ready := m.ready
+	if ready == nil {
+		ready = m.greets
+	}
 	err := poll(func() error {
 		select {
 		case <-done:
 			return errEnded
 		default:
-			return m.greets()
+			return ready()
 		}
 	})
 	if err != nil {

@@ -15,6 +15,31 @@ import (
 // "disconnect from … ehlo=2 starttls=1 quit=1 commands=4".
 func Postfix(t testing.TB, cfg Config) *MTA {
 	t.Helper()
+	p := newPostfix(t, cfg)
+	lines := []string{"smtpd_tls_security_level = none"}
+	if cfg.Certificate != nil {
+		chain, key := writeCertificate(t, p.conf, cfg.Certificate)
+		lines = []string{
+			"smtpd_tls_security_level = may",
+			"smtpd_tls_loglevel = 1",
+			"smtpd_tls_chain_files = " + key + " " + chain,
+		}
+	}
+	p.run(t, lines, cfg.Settings, "")
+	return p.MTA
+}
+
+// postfix is a Postfix that can be started.
+type postfix struct {
+	*MTA
+	binary string
+	host   string // its name
+
+	conf, queue, data string // directories
+}
+
+func newPostfix(t testing.TB, cfg Config) postfix {
+	t.Helper()
 	binary := dnstest.RequireServer(t, "postfix", "postfix")
 	requireRoot(t, "Postfix")
 	owner, err := user.Lookup("postfix")
@@ -22,41 +47,41 @@ func Postfix(t testing.TB, cfg Config) *MTA {
 		t.Fatal(err)
 	}
 	m := newMTA(t, "postfix", cfg)
-	conf, queue, data := filepath.Join(m.dir, "etc"), filepath.Join(m.dir, "queue"), filepath.Join(m.dir, "data")
-	makeDirs(t, conf, queue, data)
-	give(t, owner, data)
+	p := postfix{
+		MTA: m, binary: binary, host: cfg.Host,
+		conf: filepath.Join(m.dir, "etc"), queue: filepath.Join(m.dir, "queue"), data: filepath.Join(m.dir, "data"),
+	}
+	makeDirs(t, p.conf, p.queue, p.data)
+	give(t, owner, p.data)
 	m.log = filepath.Join(m.dir, "mail.log")
+	return p
+}
 
-	lines := []string{
+// run starts it with more lines of main.cf, those that replace any, and more
+// services of master.cf.
+func (p postfix) run(t testing.TB, lines, replacing []string, services string) {
+	t.Helper()
+	lines = append([]string{
 		"compatibility_level = 3.6",
-		"queue_directory = " + queue,
-		"data_directory = " + data,
-		"maillog_file = " + m.log,
-		"maillog_file_prefixes = " + m.dir,
-		"myhostname = " + cfg.Host,
+		"queue_directory = " + p.queue,
+		"data_directory = " + p.data,
+		"maillog_file = " + p.log,
+		"maillog_file_prefixes = " + p.dir,
+		"myhostname = " + p.host,
 		"mydestination =",
 		"inet_interfaces = loopback-only", // knows 127.0.0.1 only; master.cf has the address
 		"alias_maps =",
 		"local_recipient_maps =",
 		"smtpd_peername_lookup = no", // nobody asks the machine's DNS
-		"smtpd_tls_security_level = none",
-	}
-	if cfg.Certificate != nil {
-		chain, key := writeCertificate(t, conf, cfg.Certificate)
-		lines = append(lines[:len(lines)-1],
-			"smtpd_tls_security_level = may",
-			"smtpd_tls_loglevel = 1",
-			"smtpd_tls_chain_files = "+key+" "+chain)
-	}
-	writeFile(t, filepath.Join(conf, "main.cf"), settings(lines, cfg.Settings))
+	}, lines...)
+	writeFile(t, filepath.Join(p.conf, "main.cf"), settings(lines, replacing))
 	// Nothing runs chrooted, as there is nothing in the queue's directory to
 	// run with.
-	writeFile(t, filepath.Join(conf, "master.cf"), fmt.Sprintf(`%s inet n - n - - smtpd
+	writeFile(t, filepath.Join(p.conf, "master.cf"), fmt.Sprintf(`%s inet n - n - - smtpd
 postlog unix-dgram n - n - 1 postlogd
 tlsmgr unix - - n 1000? 1 tlsmgr
 anvil unix - - n - 1 anvil
 rewrite unix - - n - - trivial-rewrite
-`, m.Addr))
-	m.start(t, exec.Command(binary, "-c", conf, "start-fg"), exec.Command(binary, "-c", conf, "stop"))
-	return m
+%s`, p.Addr, services))
+	p.start(t, exec.Command(p.binary, "-c", p.conf, "start-fg"), exec.Command(p.binary, "-c", p.conf, "stop"))
 }

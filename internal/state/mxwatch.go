@@ -11,10 +11,15 @@ type MXWatch struct {
 	Passed, Unknown bool   // what the last look found, as in MXCheck
 	Summary         string // the same
 
-	Attempts int       // looks in a row that did not pass; spaces the next ones
+	// Attempts are the looks in a row that did not pass, counted anew when a host
+	// that used to pass begins to fail. They space the next looks.
+	Attempts int
 	Trouble  Trouble   // what is wrong
 	Faults   []MXFault // what it is made of, and what ended not long ago
 	Told     MXTold
+
+	Hosts []MXHostSeen // the MX hosts that have passed at some look
+	Drift MXDrift
 }
 
 // Trouble is something wrong.
@@ -43,4 +48,19 @@ type MXTold struct {
 	Severity Severity // the gravest since the trouble began
 	Reason   string
 	Held     bool // the trouble came back soon, so that its end is told late
+}
+
+// MXHostSeen is an MX host that has passed at some look: one of its addresses did.
+type MXHostSeen struct {
+	Host    string    `json:"host"`
+	Passed  time.Time `json:"passed"`           // the last such look
+	Failing time.Time `json:"failing,omitzero"` // the first look since at which all addresses failed; zero: there was none
+	Looks   int       `json:"looks,omitempty"`  // the looks at which they did, that one among them
+	Told    time.Time `json:"told,omitzero"`    // when KindMXGuard told of it; zero: it has not
+}
+
+// MXDrift is the last KindMXDrift event, while what it told of may stand.
+type MXDrift struct {
+	Hosts []string  `json:"hosts"` // MX hosts that the policy does not name, sorted
+	Time  time.Time `json:"time"`
 }
