@@ -29,7 +29,7 @@ func (r *Reconciler) Tally(troubled func(domain string) bool) Tally {
 	defer r.mu.Unlock()
 	now := r.cfg.Now()
 	for name, d := range r.domains {
-		if d.orphan {
+		if d.orphan || d.wanted.Left {
 			t.Left++
 			continue
 		}

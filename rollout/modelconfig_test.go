@@ -157,7 +157,11 @@ func (m *model) addOrRemove(t *rapid.T) {
 	m.put(f, !f.inUse)
 	if abandon.All || abandon.Domains != nil {
 		m.w.mu.Lock()
+		m.w.fetched(d)
 		f.abandoned, f.back = true, nil
+		for _, c := range f.held {
+			c.lost = true
+		}
 		f.forgetOrders()
 		m.w.mu.Unlock()
 	}

@@ -79,6 +79,34 @@ func (m *Manager) Rollouts(ctx context.Context) ([]state.RolloutStatus, error) {
 	return all, nil
 }
 
+// Counts is how many domains are on their way, and how.
+type Counts struct {
+	Going    int // to enforce
+	Held     int // the same, but a gate is closed that somebody has to open
+	Paused   int
+	Retiring int
+}
+
+// Counts counts the domains.
+func (m *Manager) Counts() (c Counts) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, d := range m.domains {
+		switch r := d.row; {
+		case r == nil, r.Goal == state.GoalStay:
+		case r.Goal == state.GoalRetire:
+			c.Retiring++
+		case r.Paused:
+			c.Paused++
+		case r.Held != "":
+			c.Held++
+		default:
+			c.Going++
+		}
+	}
+	return c
+}
+
 // Stage is the short of Rollout for a table: where a domain is, and where it goes.
 // It asks no store.
 func (m *Manager) Stage(name string) (s state.RolloutStatus, ok bool) {

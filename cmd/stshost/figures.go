@@ -34,6 +34,7 @@ func newFigures(s *service) *figures {
 		{"stshost_domains_mx_failing", "Domains of the config with an MX host that senders who honour the policy would refuse, or that cannot be reached.", nil},
 		{"stshost_domains_mx_unknown", "Domains of the config of whose MX hosts it could not be told at the last look, and that are not known to fail.", nil},
 		{"stshost_domains_left", "Domains that are no longer in the config and are still served.", nil},
+		{"stshost_rollouts", "Domains on their way, by state: going (to enforce), held (by a gate that somebody has to open), paused, retiring.", []string{"state"}},
 		{"stshost_reconcile_due", "Domains that wait to be looked at.", nil},
 		{"stshost_reconcile_overdue_seconds", "For how long the domain that has waited longest has been due.", nil},
 		{"stshost_reconcile_running", "Domains that are looked at now.", nil},
@@ -138,7 +139,7 @@ func (e emitter) domains(troubled map[string]struct{}) {
 		_, ok := troubled[domain]
 		return ok
 	})
-	for _, step := range []state.Step{"", state.WaitingDNS, state.WaitingCertificate, state.Serving, state.Proven, state.Announced, state.Confirmed} {
+	for _, step := range []state.Step{"", state.WaitingDNS, state.WaitingCertificate, state.Serving, state.Proven, state.Announced, state.Confirmed, state.Withdrawn} {
 		e.gauge("stshost_domains", t.Steps[step], cmp.Or(string(step), "new"))
 	}
 	for _, mode := range []mtasts.Mode{"", mtasts.ModeEnforce, mtasts.ModeTesting, mtasts.ModeNone} {
@@ -150,6 +151,11 @@ func (e emitter) domains(troubled map[string]struct{}) {
 	e.gauge("stshost_domains_mx_failing", mx.Failing)
 	e.gauge("stshost_domains_mx_unknown", mx.Unknown)
 	e.gauge("stshost_domains_left", t.Left)
+	rollouts := e.f.s.rollouts.Counts()
+	e.gauge("stshost_rollouts", rollouts.Going, "going")
+	e.gauge("stshost_rollouts", rollouts.Held, "held")
+	e.gauge("stshost_rollouts", rollouts.Paused, "paused")
+	e.gauge("stshost_rollouts", rollouts.Retiring, "retiring")
 	e.gauge("stshost_reconcile_due", t.Due)
 	e.gauge("stshost_reconcile_overdue_seconds", int(t.Overdue.Seconds()))
 	e.gauge("stshost_reconcile_running", t.Running)
