@@ -1,0 +1,170 @@
+package rollout
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/stshost/stshost/internal/state"
+	"github.com/stshost/stshost/reconcile"
+)
+
+// rowChange is a row to be stored; nil: it is to be removed.
+type rowChange struct {
+	domain string
+	row    *state.Rollout
+	events []state.Event
+}
+
+// rows are the rollouts as they are after a change of the config.
+type rows struct {
+	all     map[string]*state.Rollout
+	changed []rowChange
+}
+
+func (r *rows) set(domain string, row *state.Rollout, events ...state.Event) {
+	if row == nil {
+		delete(r.all, domain)
+	} else {
+		r.all[domain] = row
+	}
+	r.changed = append(r.changed, rowChange{domain, row, events})
+}
+
+// rowsFor are the rollouts that go with the domains of a config.
+func (m *Manager) rowsFor(ctx context.Context, next map[string]*Domain, c Changes) (*rows, error) {
+	r := &rows{all: make(map[string]*state.Rollout)}
+	for _, name := range m.names() {
+		d, _ := m.get(name)
+		conf := next[name]
+		if d.row != nil {
+			r.all[name] = d.row
+		}
+		switch {
+		case slices.Contains(c.Retiring, name):
+			row, err := m.rowOf(ctx, &d)
+			if err != nil {
+				return nil, err
+			}
+			m.leave(r, &d, row)
+		case d.row == nil:
+		case conf == nil && d.conf != nil: // abandoned, or no sender knows it
+			r.set(name, nil)
+		case slices.Contains(c.Abandoned, name), conf == nil && d.row.Stage == state.StageRetired:
+			r.set(name, nil)
+		case conf == nil && !d.row.Left && d.row.Goal == state.GoalRetire: // while no server ran
+			row := *d.row
+			row.Left = true
+			r.set(name, &row)
+		case conf == nil:
+		case conf.pinned():
+			r.set(name, nil, event(state.KindRolloutPaused, state.SeverityInfo, name,
+				fmt.Sprintf("the config pins the mode at %s, so that no rollout decides it any more", conf.Wanted.Source)))
+		case d.row.Left:
+			m.comeBack(r, conf, *d.row)
+		}
+	}
+	return r, nil
+}
+
+// enter is row at another place, from now on.
+func (m *Manager) enter(row state.Rollout, p place) state.Rollout {
+	row.Stage, row.MaxAge = p.stage, p.maxAge
+	row.Entered, row.Confirmed = m.cfg.Now(), time.Time{}
+	row.Waivers, row.Held = nil, ""
+	return row
+}
+
+// rowOf is the row of a domain, or, if it has none, one that says where it is.
+func (m *Manager) rowOf(ctx context.Context, d *domain) (state.Rollout, error) {
+	if d.row != nil {
+		return *d.row, nil
+	}
+	row := state.Rollout{Domain: d.name, Stage: state.StageTesting, Entered: m.cfg.Now()}
+	served, ok := m.cfg.Served(d.name)
+	if !ok || d.conf == nil {
+		return row, nil
+	}
+	ledger, err := m.cfg.Store.Bodies(ctx, d.name)
+	if err != nil {
+		return row, err
+	}
+	p, since := d.conf.found(served, ledger)
+	row.Stage, row.MaxAge, row.Entered, row.Confirmed = p.stage, p.maxAge, since, since
+	return row, nil
+}
+
+// store writes a row, or removes it, with its events.
+func (m *Manager) store(ctx context.Context, row *state.Rollout, name string, events ...state.Event) error {
+	if row == nil {
+		return m.cfg.Store.RemoveRollout(ctx, name, events...)
+	}
+	return m.cfg.Store.SaveRollout(ctx, *row, events...)
+}
+
+// get returns a copy of what is known of a domain.
+func (m *Manager) get(name string) (domain, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d := m.domains[name]
+	if d == nil {
+		return domain{}, false
+	}
+	return *d, true
+}
+
+// set makes row the one of the domain.
+func (m *Manager) set(name string, row *state.Rollout) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d := m.domains[name]
+	if d == nil {
+		return
+	}
+	d.row = row
+	if d.conf == nil && d.row == nil {
+		m.unschedule(d)
+		delete(m.domains, name)
+		return
+	}
+	m.arrange(d)
+}
+
+// put stores a row with its events, and has the reconciler bring it about. The
+// caller holds m.change.
+func (m *Manager) put(ctx context.Context, d domain, row state.Rollout, events ...state.Event) error {
+	w, k := reconcile.Wanted{}, kept{}
+	if d.conf != nil {
+		var err error
+		if w, k, err = m.wanted(ctx, d.conf, &row); err != nil {
+			return err
+		}
+	} else {
+		w = leftBehind(row)
+	}
+	if err := m.store(ctx, &row, d.name, events...); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	if known := m.domains[d.name]; known != nil {
+		known.kept = k
+	}
+	m.mu.Unlock()
+	m.set(d.name, &row)
+	m.cfg.Reconciler.Set(w)
+	return nil
+}
+
+// errNotHosted says that a domain is neither configured nor known.
+func errNotHosted(name string) error {
+	return fmt.Errorf("%w: the domain %s is not in the config; add a [[domain]] for it and reload", state.ErrNotFound, name)
+}
+
+// names are the domains that are known, sorted.
+func (m *Manager) names() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Sorted(maps.Keys(m.domains))
+}
