@@ -147,7 +147,7 @@ func (f facts) certificateGate() state.Gate {
 // here: what was seen elsewhere counts, or what verified reports say.
 func (f facts) otherwise(g *state.Gate) {
 	switch {
-	case f.elsewhere() != nil && !slices.ContainsFunc(f.findingsElsewhere(), func(o state.Finding) bool { return o.Status == state.CheckUnknown }):
+	case f.seenElsewhere():
 		g.State, g.Value = state.GateMet, "seen elsewhere at "+stamp(f.row.Evidence.Time)
 	case f.reported():
 		g.State, g.Value = state.GateMet, fmt.Sprintf("%s reported verified TLS", counted(f.reports.Reporters, "organization", "organizations"))
@@ -156,6 +156,27 @@ func (f facts) otherwise(g *state.Gate) {
 		g.Remedy = fmt.Sprintf("run `stshost check %s --json > evidence.json` on a machine that may connect to port 25, and pass the file on with --evidence evidence.json within a day",
 			f.conf.Wanted.Domain)
 	}
+}
+
+// seenElsewhere reports whether all of the MX hosts that there are were looked at
+// elsewhere, and nothing was left open.
+func (f facts) seenElsewhere() bool {
+	found := f.findingsElsewhere()
+	if len(found) == 0 || slices.ContainsFunc(found, func(o state.Finding) bool { return o.Status == state.CheckUnknown }) {
+		return false
+	}
+	for _, host := range f.seen.Hosts {
+		if !slices.ContainsFunc(found, func(o state.Finding) bool { return judgedAddress(o) && strings.HasPrefix(o.Subject, host+" (") }) {
+			return false
+		}
+	}
+	return true
+}
+
+// judgedAddress reports whether a finding judges an MX host at one of its addresses,
+// and does not rest on the DNS alone.
+func judgedAddress(o state.Finding) bool {
+	return strings.HasSuffix(o.Subject, ")") && strings.Contains(o.Subject, " (") && (o.Status == state.CheckPass || o.Status == state.CheckFail)
 }
 
 // freshness is for how long a look that was made elsewhere counts.
