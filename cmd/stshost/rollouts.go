@@ -121,7 +121,7 @@ func (f facts) retired() (all []server.DomainStatus) {
 	for _, d := range f.cfg.Domains {
 		if r, ok := f.rollout(d.Name); ok && r.Stage == state.StageRetired {
 			all = append(all, server.DomainStatus{
-				Domain: d.Name, Host: mtasts.PolicyHost(d.Name), ModeSource: "managed", Stage: string(r.Stage), InConfig: true,
+				Domain: d.Name, Host: mtasts.PolicyHost(d.Name), ModeSource: "managed", Step: state.Withdrawn, Stage: string(r.Stage), InConfig: true,
 				Since: r.Entered, Hint: r.Awaits, RolloutRemedy: r.Remedy, DNSAccount: d.Account, DNSProvider: f.cfg.DNS[d.Account].Provider,
 			})
 		}
