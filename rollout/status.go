@@ -79,6 +79,16 @@ func (m *Manager) Rollouts(ctx context.Context) ([]state.RolloutStatus, error) {
 	return all, nil
 }
 
+// Left are the domains that the config names no longer and that retire, sorted.
+func (m *Manager) Left() (all []string) {
+	for _, name := range m.names() {
+		if d, ok := m.get(name); ok && d.row != nil && d.row.Left {
+			all = append(all, name)
+		}
+	}
+	return all
+}
+
 // Counts is how many domains are on their way, and how.
 type Counts struct {
 	Going    int // to enforce

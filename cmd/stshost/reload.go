@@ -42,14 +42,15 @@ func (s *service) reload(ctx context.Context, o server.ReloadOrder) (server.Relo
 	if err := s.dns.SetAccounts(accounts(next)); err != nil {
 		return server.ReloadResult{}, err
 	}
-	s.dns.SetOwners(owners(next))
-	s.own.Set(ownPairs(next)) // before a new domain is looked at that one is for
+	s.dns.SetOwners(owners(next, append(s.rollouts.Left(), domainNames(old)...)...)) // of which some may retire
+	s.own.Set(ownPairs(next))                                                        // before a new domain is looked at that one is for
 	changes, err := s.rollouts.SetDomains(ctx, rolloutDomains(next), rollout.Abandon{All: o.AbandonAll, Domains: o.Abandon})
 	if err != nil {
 		s.own.Set(ownPairs(old))
-		s.dns.SetOwners(owners(old))
+		s.dns.SetOwners(owners(old, s.rollouts.Left()...))
 		return server.ReloadResult{}, errors.Join(err, s.dns.SetAccounts(accounts(old)))
 	}
+	s.dns.SetOwners(owners(next, s.rollouts.Left()...))
 	if err := s.reconciler.SetExtraHosts(ctx, next.ACME.ExtraHosts); err != nil {
 		s.log.Error("what waited for a host that left the config could not be dropped; it is dropped when it is due", "error", err)
 	}

@@ -147,6 +147,7 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, env e
 	if err := s.wireRollouts(ctx, world, env.rolloutNow); err != nil {
 		return nil, err
 	}
+	s.dns.SetOwners(owners(cfg, s.rollouts.Left()...))
 	if err := s.wireNotify(cfg); err != nil {
 		return nil, err
 	}

@@ -14,22 +14,21 @@ var _ reconcile.Placer = (*dnsupdate.Updater)(nil)
 
 // newUpdater wires the part that changes DNS records.
 func (s *service) newUpdater(cfg *config.Config, res *resolver.Resolver) (*dnsupdate.Updater, error) {
-	u, err := dnsupdate.New(dnsupdate.Config{
+	return dnsupdate.New(dnsupdate.Config{
 		Accounts: accounts(cfg), Resolver: res, Transport: s.env.dnsTransport, Logger: s.log, Now: s.env.now,
 		Announcer: func(_ context.Context, id, domain string) string { return s.reconciler.Announcer(id, domain) },
 	})
-	if err != nil {
-		return nil, err
-	}
-	u.SetOwners(owners(cfg))
-	return u, nil
 }
 
-// owners are the record names of cfg and whose they are.
-func owners(cfg *config.Config) map[string]string {
-	all := make(map[string]string, len(cfg.Domains))
+// owners are the record names of cfg, and of further domains that retire, and whose
+// they are.
+func owners(cfg *config.Config, retiring ...string) map[string]string {
+	all := make(map[string]string, len(cfg.Domains)+len(retiring))
 	for _, d := range cfg.Domains {
 		all[mtasts.RecordName(d.Name)] = d.Name
+	}
+	for _, name := range retiring {
+		all[mtasts.RecordName(name)] = name
 	}
 	return all
 }
