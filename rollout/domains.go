@@ -55,25 +55,31 @@ func (m *Manager) SetDomains(ctx context.Context, domains []Domain, abandon Aban
 			m.log.Warn("what is left of an abandoned domain stays in the store", "domain", name, "error", err)
 		}
 	}
-	c.Changed = union(c.Changed, m.otherwise(next))
+	back, otherwise := m.compare(next)
+	c.Added = union(c.Added, back)
+	c.Changed = missing(back, union(c.Changed, otherwise))
 	m.replace(next, rows.all, keeps)
 	c.forConfig(next)
 	return c, nil
 }
 
-// otherwise are the domains that are to be taken along otherwise than before.
-func (m *Manager) otherwise(next map[string]*Domain) (changed []string) {
+// compare tells of the domains of a config what the reconciler cannot: which had
+// left it, and which are to be taken along otherwise than before.
+func (m *Manager) compare(next map[string]*Domain) (back, otherwise []string) {
 	for _, name := range m.names() {
 		d, _ := m.get(name)
 		a, b := d.conf, next[name]
+		if a == nil && b != nil && d.row != nil && d.row.Left {
+			back = append(back, name)
+		}
 		if a == nil || b == nil || a.pinned() || b.pinned() {
 			continue
 		}
 		if a.MaxAge != b.MaxAge || !slices.Equal(a.Ramp, b.Ramp) || !slices.Equal(a.Stay, b.Stay) || a.Reporters != b.Reporters || a.Migrate != b.Migrate {
-			changed = append(changed, name)
+			otherwise = append(otherwise, name)
 		}
 	}
-	return changed
+	return back, otherwise
 }
 
 // forConfig leaves of the reconciler's changes what the config is about.
