@@ -57,7 +57,7 @@ func (m *Manager) SetDomains(ctx context.Context, domains []Domain, abandon Aban
 	}
 	back, otherwise := m.compare(next)
 	c.Added = union(c.Added, back)
-	c.Changed = missing(back, union(c.Changed, otherwise))
+	c.Changed = slices.DeleteFunc(union(c.Changed, otherwise), func(name string) bool { return slices.Contains(back, name) })
 	m.replace(next, rows.all, keeps)
 	c.forConfig(next)
 	return c, nil
