@@ -56,8 +56,12 @@ func lockRemedy(lock string) string {
 }
 
 // release lets go of the lock. The file stays: to remove it would race with
-// whoever takes it next.
-func (l *storeLock) release() { l.f.Close() }
+// whoever takes it next. To close it is not enough: a child that was forked this
+// moment may have a copy of it for a while.
+func (l *storeLock) release() {
+	_ = syscall.Flock(int(l.f.Fd()), syscall.LOCK_UN) // to close it does the same, later
+	l.f.Close()
+}
 
 // serverOnStore reports whether some server has the store at path locked, and
 // names its process if it can.
