@@ -127,7 +127,11 @@ func (t *task) adoptByDigest(ctx context.Context, found published) error {
 			continue
 		}
 		ours = true
-		if p := t.ofDigest(id, t.wanted.MX); p != nil {
+		p, err := t.recognise(ctx, id)
+		if err != nil {
+			return err
+		}
+		if p != nil {
 			body, err := p.Render()
 			if err != nil {
 				return err

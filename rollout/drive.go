@@ -61,39 +61,16 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// dropKept has the policy name no longer what it named for those only who held an
-// older one, once nobody does.
-func (m *Manager) dropKept(ctx context.Context, d domain) error {
-	if len(d.kept.names) == 0 || m.cfg.Now().Before(d.kept.until) {
-		return nil
-	}
-	m.change.Lock()
-	defer m.change.Unlock()
-	d, ok := m.get(d.name)
-	if !ok || d.conf == nil {
-		return nil
-	}
-	w, k, err := m.wanted(ctx, d.conf, d.row)
-	if err != nil {
-		return err
-	}
-	m.mu.Lock()
-	if known := m.domains[d.name]; known != nil {
-		known.kept = k
-	}
-	m.mu.Unlock()
-	m.cfg.Reconciler.Set(w)
-	return nil
-}
-
 // confirmed reports whether every authoritative server announces the policy of the
 // stage that the domain has.
 func (m *Manager) confirmed(d domain, row state.Rollout) bool {
 	snapshot, ok := m.cfg.Reconciler.Snapshot(d.name)
+	return ok && snapshot.Waits.IsZero() && snapshot.State.Step == state.Confirmed && m.serves(d, row)
+}
+
+// serves reports whether the policy of the stage that the domain has is served.
+func (m *Manager) serves(d domain, row state.Rollout) bool {
 	served, _ := m.cfg.Served(d.name)
-	if !ok || !snapshot.Waits.IsZero() || snapshot.State.Step != state.Confirmed {
-		return false
-	}
 	if d.conf == nil {
 		return served.Mode == leftBehind(row).Stage.Mode
 	}
@@ -155,10 +132,22 @@ func (m *Manager) driveOn(ctx context.Context, name string) (next time.Time, err
 		return m.driveAgain(ctx, d, served)
 	}
 	if d.row.Stage == state.StageEnforce && d.row.Confirmed.IsZero() {
-		return d.row.Entered.Add(promptness + time.Second), nil // it is to be confirmed, which wakes it
+		// It is to be confirmed, which wakes it.
+		if late := d.row.Entered.Add(promptness + time.Second); m.cfg.Now().Before(late) {
+			return late, nil
+		}
+		return m.cfg.Now().Add(recheck), nil
 	}
 	if _, more := d.onward(); !more {
 		return next, nil
+	}
+	if snapshot, ok := m.cfg.Reconciler.Snapshot(name); !ok || !snapshot.Waits.IsZero() {
+		// What is served is not what is wanted, and says nothing about it. A wish that
+		// changes nothing is taken up without a word.
+		return m.cfg.Now().Add(time.Second), nil
+	}
+	if !m.serves(d, *d.row) {
+		return m.cfg.Now().Add(recheck), nil // the reconciler wakes it
 	}
 	if at, waits := m.onlyTime(d); waits {
 		return at, nil
@@ -181,8 +170,6 @@ func (m *Manager) driveOn(ctx context.Context, name string) (next time.Time, err
 		return next, err
 	case !g.At.IsZero():
 		return g.At, nil
-	case !f.snapshot.Waits.IsZero(): // a wish that changes nothing is taken up without a word
-		return now.Add(time.Second), nil
 	}
 	return now.Add(recheck), nil // the reconciler wakes it
 }

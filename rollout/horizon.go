@@ -72,13 +72,15 @@ func missing(patterns, of []string) (uncovered []string) {
 // kept is what a policy names beyond what is wanted.
 type kept struct {
 	names []string
-	until time.Time
+	until time.Time // then it is to be seen whether they are MX hosts still
+	told  bool      // that one is
 }
 
 // keep says which of the names in a policy that is served stay when mx is wanted
 // instead. A sender that holds an enforce policy without one of the new names
 // refuses that host, and needs the old ones: they stay beside the new until the
-// last such policy has run out.
+// last such policy has run out, and until somebody has seen that they are no MX
+// hosts any more.
 func keep(served mtasts.Policy, mx []string, ledger []state.Body, now time.Time) kept {
 	old := missing(mx, served.MX)
 	if served.Mode != mtasts.ModeEnforce || len(old) == 0 {
@@ -86,7 +88,7 @@ func keep(served mtasts.Policy, mx []string, ledger []state.Body, now time.Time)
 	}
 	end := latest(ledger, now, func(b state.Body) bool { return enforced(b) && len(missing(names(b), mx)) > 0 })
 	if end.IsZero() {
-		return kept{}
+		end = now
 	}
 	return kept{names: old, until: end}
 }

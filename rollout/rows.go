@@ -59,6 +59,10 @@ func (m *Manager) rowsFor(ctx context.Context, next map[string]*Domain, c Change
 			row.Left = true
 			r.set(name, &row)
 		case conf == nil:
+		case !conf.pinned() && d.conf != nil && len(d.row.MX) > 0 && !slices.Equal(d.conf.Wanted.MX, conf.Wanted.MX):
+			row := *d.row // the operator has said which they are
+			row.MX = nil
+			r.set(name, &row)
 		case conf.pinned():
 			r.set(name, nil, event(state.KindRolloutPaused, state.SeverityInfo, name,
 				fmt.Sprintf("the config pins the mode at %s, so that no rollout decides it any more", conf.Wanted.Source)))

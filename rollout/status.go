@@ -179,6 +179,8 @@ func (m *Manager) addAwaited(d domain, s *state.RolloutStatus) {
 		s.Awaits, s.Remedy = "the rollout is paused", "`stshost rollout resume "+d.name+"` has it go on"
 	case d.conf != nil && d.conf.full(placeOf(*d.row)) && d.row.Back == nil && d.row.Confirmed.IsZero():
 		s.Awaits = "the last policy is being announced"
+	case d.row.Confirmed.IsZero() && len(s.Gates) == 0:
+		s.Awaits = "the policy of this stage is being announced"
 	case held:
 		s.Awaits, s.Remedy, s.Next = fmt.Sprintf("the gate %s is %s: %s (wanted: %s)", g.Name, g.State, g.Value, g.Wanted), g.Remedy, g.At
 		s.Refused = !g.Awaited

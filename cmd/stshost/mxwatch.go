@@ -38,6 +38,7 @@ func (s *service) happened(e state.Event) {
 	switch e.Kind {
 	case state.KindPolicyServed:
 		s.mx.Look(e.Domain)
+		s.rollouts.Wake(e.Domain)
 	case state.KindDomainStep, state.KindDomainBlocked, state.KindDomainRecovered:
 		s.rollouts.Wake(e.Domain)
 	}

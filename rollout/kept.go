@@ -1,0 +1,89 @@
+package rollout
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/stshost/stshost/internal/state"
+	"github.com/stshost/stshost/mtasts"
+)
+
+// lookAgain is the time between two looks whether a name that the config dropped is
+// still that of an MX host.
+const lookAgain = 24 * time.Hour
+
+// dropKept has the policy name no longer what it named for those only who held an
+// older one, once nobody does. A name of which the DNS still has an MX host stays:
+// every sender would refuse that host from then on.
+func (m *Manager) dropKept(ctx context.Context, d domain) error {
+	if len(d.kept.names) == 0 || d.conf == nil || m.cfg.Now().Before(d.kept.until) {
+		return nil
+	}
+	seen, err := m.cfg.Prober.CheckMX(ctx, d.name, m.namedBy(d), mtasts.ModeEnforce)
+	if err != nil {
+		return err // it is not known, and they stay
+	}
+	m.change.Lock()
+	defer m.change.Unlock()
+	now, ok := m.get(d.name)
+	if !ok || now.row != d.row || now.conf != d.conf || !slices.Equal(now.kept.names, d.kept.names) {
+		return nil // it is looked at again
+	}
+	w, k, err := m.wanted(ctx, d.conf, d.row)
+	if err != nil || m.cfg.Now().Before(k.until) {
+		return err
+	}
+	live := living(k.names, missing(m.namedBy(d), seen.Hosts))
+	w.MX = slices.DeleteFunc(w.MX, func(name string) bool {
+		return slices.Contains(k.names, name) && !slices.Contains(live, name)
+	})
+	next := kept{names: live, until: m.cfg.Now().Add(lookAgain), told: len(live) > 0}
+	if next.told && !d.kept.told {
+		if err := m.tellLive(ctx, d, live); err != nil {
+			return err
+		}
+	}
+	m.mu.Lock()
+	if known := m.domains[d.name]; known != nil {
+		known.kept = next
+	}
+	m.mu.Unlock()
+	m.cfg.Reconciler.Set(w)
+	return nil
+}
+
+// living are those of the names that one of the hosts needs.
+func living(names, hosts []string) (needed []string) {
+	for _, name := range names {
+		if slices.ContainsFunc(hosts, func(host string) bool { return covers([]string{name}, host) }) {
+			needed = append(needed, name)
+		}
+	}
+	return needed
+}
+
+// tellLive says that names stay which the config has dropped. The caller holds
+// m.change.
+func (m *Manager) tellLive(ctx context.Context, d domain, live []string) error {
+	names := strings.Join(live, ", ")
+	e := event(state.KindMXDrift, state.SeverityWarning, d.name,
+		fmt.Sprintf("the config does not name %s any more, but the DNS still has it as an MX host: the policy goes on naming it, as senders would refuse it otherwise", names))
+	e.Remedy = "remove its MX record, or add it to mx in the config again"
+	e.Evidence = map[string]string{"new_mx": strings.Join(live, " "), "mx": strings.Join(m.namedBy(d), " ")}
+	row, err := m.rowOf(ctx, &d)
+	if err != nil {
+		return err
+	}
+	if err := m.store(ctx, &row, d.name, e); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	if known := m.domains[d.name]; known != nil && known.row == d.row {
+		known.row = &row
+	}
+	m.mu.Unlock()
+	return nil
+}
