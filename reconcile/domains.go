@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"slices"
@@ -184,7 +185,7 @@ func (r *Reconciler) want(w Wanted, rows map[string]state.Domain, c *Changes) {
 		} else {
 			r.schedule(d, r.firstLook(d, now))
 		}
-	case !d.wanted.equal(w):
+	case !d.wanted.equal(w) && !r.meansTheSame(d, w):
 		old := d.wanted
 		d.wanted = w
 		c.Changed = append(c.Changed, w.Domain)
@@ -192,8 +193,21 @@ func (r *Reconciler) want(w Wanted, rows map[string]state.Domain, c *Changes) {
 		r.await(d)
 		r.wake(d)
 	default:
-		d.wanted = w // only Source or Left can differ
+		d.wanted = w // nothing that matters differs
 	}
+}
+
+// meansTheSame reports whether w wants nothing else of d than before but for a Stage
+// that makes the same policy. The caller holds r.mu.
+func (r *Reconciler) meansTheSame(d *domain, w Wanted) bool {
+	as := d.wanted
+	as.Stage = w.Stage
+	if !as.equal(w) {
+		return false
+	}
+	_, was, err := r.policy(d.wanted, d.row)
+	_, is, wrong := r.policy(w, d.row)
+	return err == nil && wrong == nil && bytes.Equal(was, is)
 }
 
 // leave takes d out of those that are worked on. It reports whether it is at rest

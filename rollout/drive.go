@@ -29,6 +29,9 @@ func (m *Manager) tryDrive(ctx context.Context, name string) (next time.Time, er
 	if !ok {
 		return time.Time{}, nil
 	}
+	if err := m.restore(ctx, name); err != nil {
+		return next, err
+	}
 	if err := m.dropKept(ctx, d); err != nil {
 		return next, err
 	}

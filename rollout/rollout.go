@@ -118,6 +118,8 @@ type domain struct {
 	// drift are the MX hosts by the DNS, some of which the policy does not name and
 	// is to: DNSSEC vouches for them. Empty: there is nothing to be done.
 	drift []string
+	// unsure says that a write failed, so that the store may have another row.
+	unsure bool
 
 	due     time.Time
 	index   int // place in the queue; -1 when not queued

@@ -96,16 +96,61 @@ func (m *Manager) rowOf(ctx context.Context, d *domain) (state.Rollout, error) {
 		return row, err
 	}
 	p, since := d.conf.found(served, ledger)
-	row.Stage, row.MaxAge, row.Entered, row.Confirmed = p.stage, p.maxAge, since, since
+	row.Stage, row.MaxAge, row.Entered = p.stage, p.maxAge, since
+	// What is served is not announced yet, or may have been served for a while without.
+	if s, ok := m.cfg.Reconciler.Snapshot(d.name); ok && s.Waits.IsZero() && s.State.Step == state.Confirmed {
+		row.Confirmed = later(since, s.State.Since)
+	}
 	return row, nil
 }
 
 // store writes a row, or removes it, with its events.
 func (m *Manager) store(ctx context.Context, row *state.Rollout, name string, events ...state.Event) error {
+	err := m.write(ctx, row, name, events...)
+	if err != nil { // it may have been written all the same
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if d := m.domains[name]; d != nil {
+			d.unsure = true
+			m.arrange(d)
+		}
+	}
+	return err
+}
+
+func (m *Manager) write(ctx context.Context, row *state.Rollout, name string, events ...state.Event) error {
 	if row == nil {
 		return m.cfg.Store.RemoveRollout(ctx, name, events...)
 	}
 	return m.cfg.Store.SaveRollout(ctx, *row, events...)
+}
+
+// restore writes what is known of a domain once more, after a write of something else
+// whose outcome is not known: what was refused must not come true with the next start.
+func (m *Manager) restore(ctx context.Context, name string) error {
+	m.change.Lock()
+	defer m.change.Unlock()
+	d, ok := m.get(name)
+	if !ok || !d.unsure {
+		return nil
+	}
+	if err := m.write(ctx, d.row, name); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if known := m.domains[name]; known != nil {
+		known.unsure = false
+	}
+	return nil
+}
+
+// later is the later of two times.
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }
 
 // get returns a copy of what is known of a domain.

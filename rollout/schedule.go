@@ -84,7 +84,7 @@ func (m *Manager) arrange(d *domain) {
 // busy reports whether the domain may have something to do, now or later. The caller
 // holds m.mu.
 func (d *domain) busy() bool {
-	if len(d.kept.names) > 0 || len(d.drift) > 0 {
+	if len(d.kept.names) > 0 || len(d.drift) > 0 || d.unsure {
 		return true
 	}
 	switch r := d.row; {
