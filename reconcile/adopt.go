@@ -100,14 +100,14 @@ func (t *task) adopt(ctx context.Context, p mtasts.Policy, body []byte) error {
 	}); err != nil {
 		return err
 	}
-	if t.wanted.Stage.Mode != "" {
+	next := t.row
+	next.Mode, next.MaxAge, next.ConfigMaxAge, next.Adopted = p.Mode, p.MaxAge, t.wanted.MaxAge, true
+	if news := next != t.row || t.row.BodySHA256 != ""; news && t.wanted.Stage.Mode != "" {
 		if err := t.cfg.Adopted(ctx, t.wanted.Domain, p); err != nil {
 			return err
 		}
 		t.wanted.Stage = Stage{Mode: p.Mode, MaxAge: p.MaxAge}
 	}
-	next := t.row
-	next.Mode, next.MaxAge, next.ConfigMaxAge, next.Adopted = p.Mode, p.MaxAge, t.wanted.MaxAge, true
 	if next != t.row {
 		t.log.Info("found a published policy and adopted it", "domain", t.wanted.Domain,
 			"mode", p.Mode, "max_age", p.MaxAge)

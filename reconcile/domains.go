@@ -68,12 +68,17 @@ func (r *Reconciler) Leave(ctx context.Context, name string, drop bool) error {
 	r.mu.Lock()
 	d := r.domains[name]
 	gone := false
-	if d != nil {
-		d.drop = d.drop || drop
-		if !d.orphan {
-			gone = r.leave(d)
+	switch {
+	case d == nil:
+	case d.orphan:
+		if drop && !d.drop {
+			d.drop = true
+			r.tellLeft(d)
 		}
-		gone = gone || drop && !d.running
+		gone = !d.running && (d.drop || d.row.Step == state.Withdrawn)
+	default:
+		d.drop = drop
+		gone = r.leave(d)
 	}
 	r.mu.Unlock()
 	if gone {
@@ -254,17 +259,17 @@ func (r *Reconciler) neverAnnounced(ctx context.Context, name string) bool {
 }
 
 // forget drops a domain that left the config and of which nothing needs to be
-// kept. If the store refuses, what is left there is dead weight until the
-// domain comes back.
+// kept. If the store refuses, it stays in memory and is served no more; the next
+// Leave tries again, or the next start.
 func (r *Reconciler) forget(ctx context.Context, name string) error {
 	r.mu.Lock()
-	if d := r.domains[name]; d == nil || !d.orphan || d.running {
+	d := r.domains[name]
+	if d == nil || !d.orphan || d.running {
 		r.mu.Unlock()
 		return nil // it is back
 	}
-	delete(r.domains, name)
+	d.running = true // nobody else works on it meanwhile
 	r.cfg.Publisher.Remove(name)
-	r.setHosts()
 	r.mu.Unlock()
 	// The row goes first: one without its body would be taken for served.
 	err := r.cfg.Journal.RemoveDomain(ctx, name)
@@ -277,7 +282,39 @@ func (r *Reconciler) forget(ctx context.Context, name string) error {
 	if err != nil {
 		r.log.Warn("cannot forget a domain that left the config", "domain", name, "error", err)
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	d.running, d.again = false, false
+	switch {
+	case !d.orphan: // it is back, and begins anew
+		if err == nil {
+			d.row = state.Domain{Name: name, Step: state.WaitingDNS, Since: r.cfg.Now()}
+		}
+		r.schedule(d, r.cfg.Now())
+	case err == nil:
+		delete(r.domains, name)
+		r.setHosts()
+	}
 	return err
+}
+
+// closeForgotten ends in the ledger, and takes out of bodies, what a kill in forget
+// has left: bodies that are served, of domains without a row.
+func (r *Reconciler) closeForgotten(ctx context.Context, rows []state.Domain, bodies map[string][]byte) error {
+	known := make(map[string]bool, len(rows))
+	for _, row := range rows {
+		known[row.Name] = true
+	}
+	for name := range bodies {
+		if known[name] {
+			continue
+		}
+		if err := r.cfg.Journal.CloseBody(ctx, name, r.cfg.Now()); err != nil {
+			return err
+		}
+		delete(bodies, name)
+	}
+	return nil
 }
 
 // firstLook is when a domain known from before the start is looked at: at once

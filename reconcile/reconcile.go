@@ -144,9 +144,9 @@ type Config struct {
 	Hairpin bool
 
 	// Adopted takes note that a domain with a Stage was found published with a
-	// later policy than the journal knows, which it has taken over. The stage is
-	// that policy's from then on, whatever Wanted says, until Wanted changes. nil:
-	// nobody has to know.
+	// later policy than the journal knows, which the run under way takes over. It
+	// calls Set, so that the stage is that policy's from then on. nil: nobody sets
+	// stages.
 	Adopted func(ctx context.Context, domain string, p mtasts.Policy) error
 
 	// Event takes what happened. It is called with the locks of the Reconciler
@@ -251,6 +251,9 @@ func New(ctx context.Context, cfg Config) (*Reconciler, error) {
 	ledger := make(map[string]state.Body, len(current))
 	for _, b := range current {
 		bodies[b.Domain], ledger[b.Domain] = b.Body, b
+	}
+	if err := r.closeForgotten(ctx, rows, bodies); err != nil {
+		return nil, err
 	}
 	for _, row := range rows {
 		if b, ok := ledger[row.Name]; ok && b.SHA256 != row.BodySHA256 {

@@ -48,6 +48,9 @@ func (t *task) run(ctx context.Context) error {
 	if t.row.Step == state.Withdrawn { // it returns: what follows the proof is to be done again
 		next := t.row
 		next.Step, next.Since = state.Serving, t.cfg.Now()
+		if t.wanted.Mode == "" && t.wanted.Stage.Mode == "" {
+			next.Mode, next.MaxAge, next.ConfigMaxAge = "", 0, 0 // which was the mode to leave with
+		}
 		if err := t.save(ctx, next); err != nil {
 			return err
 		}

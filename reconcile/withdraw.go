@@ -26,6 +26,9 @@ func (t *task) withdraw(ctx context.Context) error {
 			remedy: remedyOf(err, "see that the zone exists and its name servers answer")}
 	}
 	t.notePlace(views)
+	if err := t.mayWithdraw(ctx, views); err != nil {
+		return err
+	}
 	seen, err := t.compareGone(ctx, views)
 	if err != nil {
 		return err
@@ -70,6 +73,36 @@ func (t *task) removalPause(err error) time.Duration {
 	return 0
 }
 
+// mayWithdraw finds out, once in the life of this process, whether the journal is
+// older than what was announced, as catchUp does: a policy that came after the one
+// that says none is not to be taken away by a backup.
+func (t *task) mayWithdraw(ctx context.Context, views []state.ServerTXT) error {
+	if t.d.compared {
+		return nil
+	}
+	later, answered := laterID(views, knownUntil(t.row))
+	if later != "" {
+		ledger, err := t.cfg.Journal.Bodies(ctx, t.wanted.Domain)
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(ledger, func(b state.Body) bool { return b.Mode == mtasts.ModeNone && mtasts.Announces(later, b.Body) }) {
+			return &blocked{
+				err:    fmt.Errorf("%s announces, as %s, a policy that is later than this store, in which the domain leaves MTA-STS", mtasts.RecordName(t.wanted.Domain), later),
+				remedy: "restore a newer backup; or take the domain back to testing with `stshost rollback`; or remove the record by hand, if it is to leave"}
+		}
+	}
+	t.d.compared = answered
+	return nil
+}
+
+// madeSince reports whether an id was made by us for a body of the ledger: for one
+// that was found published before we served it, only if it was made after that.
+func madeSince(id string, b state.Body) bool {
+	made, ours := mtasts.IDTime(id)
+	return !b.Adopted || ours && made.After(b.FirstServed)
+}
+
 // remains is what the authoritative servers show of a record that is to go.
 type remains struct {
 	ours, others []string // MTA-STS records, by who made them
@@ -93,7 +126,7 @@ func (t *task) compareGone(ctx context.Context, views []state.ServerTXT) (r rema
 		for _, txt := range mtasts.Records(s.TXT) {
 			rec, err := mtasts.ParseRecord(txt)
 			made := err == nil && (rec.ID == t.row.ID || slices.ContainsFunc(ledger, func(b state.Body) bool {
-				return !b.Adopted && mtasts.Announces(rec.ID, b.Body)
+				return mtasts.Announces(rec.ID, b.Body) && madeSince(rec.ID, b)
 			}))
 			switch {
 			case made && !slices.Contains(r.ours, txt):

@@ -40,7 +40,10 @@ func (m *Manager) dropKept(ctx context.Context, d domain) error {
 	w.MX = slices.DeleteFunc(w.MX, func(name string) bool {
 		return slices.Contains(k.names, name) && !slices.Contains(live, name)
 	})
-	next := kept{names: live, until: m.cfg.Now().Add(lookAgain), told: len(live) > 0}
+	next := kept{}
+	if len(live) > 0 {
+		next = kept{names: live, until: m.cfg.Now().Add(lookAgain), told: true}
+	}
 	if next.told && !d.kept.told {
 		if err := m.tellLive(ctx, d, live); err != nil {
 			return err

@@ -128,8 +128,12 @@ func (m *Manager) Adopted(ctx context.Context, name string, p mtasts.Policy) err
 		at = place{state.StageEnforce, p.MaxAge}
 	}
 	row := m.enter(*d.row, at)
-	row.Confirmed = row.Entered // it was announced
 	callOff(&row)
+	if _, served := m.cfg.Served(name); !served {
+		return m.put(ctx, d, row, event(state.KindRolloutStep, state.SeverityInfo, name,
+			fmt.Sprintf("the domain was found published in mode %s with a max_age of %s, and goes on from there", p.Mode, span(p.MaxAge))))
+	}
+	row.Confirmed = row.Entered // it was announced
 	e := event(state.KindRolloutStep, state.SeverityWarning, name,
 		fmt.Sprintf("an older store was restored: the domain was announced in mode %s with a max_age of %s meanwhile, and goes on from there", p.Mode, span(p.MaxAge)))
 	e.Remedy = "`stshost rollout " + name + "` takes it further"
