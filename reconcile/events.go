@@ -132,7 +132,7 @@ func isAnnounced(row state.Domain) bool { return !before(row.Step, state.Announc
 // tellAdded says that the config names a domain anew.
 func (r *Reconciler) tellAdded(d *domain) {
 	text := "the domain is new in the config"
-	if d.row.BodySHA256 != "" {
+	if d.row.BodySHA256 != "" && d.row.Step != state.Withdrawn {
 		text = "the domain is back in the config; its policy was served all the time"
 	}
 	is := wish(d.wanted)
