@@ -61,6 +61,9 @@ type Config struct {
 	// public address (hairpin NAT). SNI, certificate and body are checked all
 	// the same.
 	Via string
+	// ReuseFor is for how long CheckMX takes over what it has seen of an MX host in
+	// order, for another domain perhaps; 0: half an hour.
+	ReuseFor time.Duration
 	// Dial opens connections; nil means a plain net.Dialer.
 	Dial DialFunc
 	// Route says why an address cannot be tried from here; nil asks the
@@ -88,6 +91,9 @@ func New(cfg Config) *Prober {
 	if cfg.SMTPPort == 0 {
 		cfg.SMTPPort = 25
 	}
+	if cfg.ReuseFor <= 0 {
+		cfg.ReuseFor = goodFor
+	}
 	if cfg.SMTPControl == nil {
 		cfg.SMTPControl = smtpControls()
 	}
@@ -107,7 +113,7 @@ func New(cfg Config) *Prober {
 	cfg.Dial = conns.dialer(cfg.Dial)
 	return &Prober{
 		cfg: cfg, conns: conns, guests: new(guests),
-		looks:   newRecent(cfg.Now, maxReused, func(l SMTPLook) time.Duration { return l.goodFor(cfg.Now()) }),
+		looks:   newRecent(cfg.Now, maxReused, func(l SMTPLook) time.Duration { return l.goodFor(cfg.Now(), cfg.ReuseFor) }),
 		control: newRecent(cfg.Now, len(families), func(controlAnswer) time.Duration { return controlFor }),
 	}
 }

@@ -9,7 +9,8 @@ import (
 // other, a look at one address serves all of them for a while: a mail host must
 // not be visited ten thousand times because it serves ten thousand domains.
 const (
-	// goodFor is how long a look is taken over that found nothing wrong.
+	// goodFor is how long a look is taken over that found nothing wrong, unless
+	// Config.ReuseFor says otherwise.
 	goodFor = 30 * time.Minute
 	// badFor is how long another is: who has mended something waits for no more.
 	badFor = time.Minute
@@ -30,12 +31,12 @@ func (p *Prober) reused(ctx context.Context, host string, a address) SMTPLook {
 	return l
 }
 
-// goodFor is how long the look may be taken over.
-func (l SMTPLook) goodFor(now time.Time) time.Duration {
+// goodFor is how long the look may be taken over, of which a good one may for most.
+func (l SMTPLook) goodFor(now time.Time, most time.Duration) time.Duration {
 	if l.Stage == SMTPDone && l.TLS != nil && l.TLS.Refusal(now) == nil {
-		return goodFor
+		return most
 	}
-	return badFor
+	return min(badFor, most)
 }
 
 // ForgetLooks has the next look at each address of an MX host be a new one.

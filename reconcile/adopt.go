@@ -143,7 +143,7 @@ func (t *task) adoptByDigest(ctx context.Context, found published) error {
 		return &blocked{
 			err: fmt.Errorf("%s announces a policy that an earlier stshost served, and it is not known whether that was enforce (fetching it: %w)",
 				mtasts.RecordName(t.wanted.Domain), found.err),
-			remedy: `restore the store, or say which mode it was with mode = "enforce" or mode = "testing" for this domain in the config`}
+			remedy: `restore the store, or say which mode it was with mode = "enforce" or mode = "testing" for this domain in the config; see first that mx there names every MX host`}
 	}
 	t.unseen = found.err
 	return nil

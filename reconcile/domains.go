@@ -41,9 +41,18 @@ func (r *Reconciler) SetDomains(ctx context.Context, wanted []Wanted) (Changes, 
 func (r *Reconciler) Set(w Wanted) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.domains[w.Domain] != nil {
+	d := r.domains[w.Domain]
+	switch {
+	case d == nil:
+	case d.orphan:
 		var c Changes
 		r.want(w, nil, &c)
+	case d.wanted.equal(w) || r.meansTheSame(d, w):
+		d.wanted = w
+	default: // whoever sets it tells of it
+		d.wanted = w
+		r.await(d)
+		r.wake(d)
 	}
 }
 

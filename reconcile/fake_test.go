@@ -45,22 +45,33 @@ type lab struct {
 	own      string // file of the own certificate of every host; "" for none
 	proxy    bool   // TLS ends at a proxy, which has the certificates
 
-	elsewhere map[string]string // policies of another host, by domain, seen while we serve none or the host leads there
-	leads     bool              // policy hosts lead here
-	recordErr error
-	pushErr   error
-	fetchErr  error
-	journal   error // the store refuses writes
-	onOrder   func(host string)
-	lookups   int            // fetches of a policy so far
-	failures  map[string]int // failed orders in a row, by host
-	ahead     time.Duration  // of the wall clock, as the process sees it
-	hairpin   bool           // [prove] via: FetchBack sees what we serve wherever the host leads
-	silent    error          // the name servers do not answer
-	slow      time.Duration  // a fetch of the policy takes this long
-	fetching  map[string]int // fetches under way, by domain
-	faults    []string       // broken invariants
-	events    []state.Event  // told so far, by any process
+	elsewhere  map[string]string // policies of another host, by domain, seen while we serve none or the host leads there
+	leads      bool              // policy hosts lead here
+	recordErr  error
+	pushErr    error
+	fetchErr   error
+	journal    error // the store refuses writes
+	unreadable error // the store refuses reads
+	onOrder    func(host string)
+	lookups    int            // fetches of a policy so far
+	failures   map[string]int // failed orders in a row, by host
+	ahead      time.Duration  // of the wall clock, as the process sees it
+	hairpin    bool           // [prove] via: FetchBack sees what we serve wherever the host leads
+	silent     error          // the name servers do not answer
+	slow       time.Duration  // a fetch of the policy takes this long
+	fetching   map[string]int // fetches under way, by domain
+	faults     []string       // broken invariants
+	events     []state.Event  // told so far, by any process
+
+	hosts   map[string]struct{} // those that may have certificates
+	dropped []string            // hosts whose orders were given up
+
+	// sees makes of what there is what the name servers show; nil: just that.
+	sees func(views []state.ServerTXT) ([]state.ServerTXT, error)
+
+	lives     *Reconciler     // the last that was started
+	adopted   []mtasts.Policy // later policies that were told of
+	onAdopted func(r *Reconciler, p mtasts.Policy) error
 }
 
 // push is one change of the announcement, with what was served at that moment.
@@ -103,7 +114,7 @@ func (l *lab) write() error {
 func (l *lab) Domains(context.Context) ([]state.Domain, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return slices.Collect(maps.Values(l.rows)), nil
+	return slices.Collect(maps.Values(l.rows)), l.unreadable
 }
 
 func (l *lab) SaveDomain(_ context.Context, d state.Domain) error {
@@ -184,7 +195,7 @@ func (l *lab) CloseBody(_ context.Context, domain string, at time.Time) error {
 func (l *lab) Bodies(_ context.Context, domain string) ([]state.Body, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return slices.Clone(l.ledger[domain]), l.step()
+	return slices.Clone(l.ledger[domain]), cmp.Or(l.step(), l.unreadable)
 }
 
 func (l *lab) CurrentBodies(context.Context) ([]state.Body, error) {
@@ -287,10 +298,14 @@ func (l *lab) Observe(_ context.Context, t state.Target) ([]state.ServerTXT, err
 	if err := l.step(); err != nil {
 		return nil, err
 	}
-	return []state.ServerTXT{
+	views := []state.ServerTXT{
 		{Server: "name server ns1.example (192.0.2.53:53)", TXT: slices.Clone(l.txt[t.Name]), Err: l.silent},
 		{Server: "name server ns2.example (198.51.100.53:53)", TXT: slices.Clone(l.txt[t.Name]), Err: l.silent},
-	}, nil
+	}
+	if l.sees != nil {
+		return l.sees(views)
+	}
+	return views, nil
 }
 
 func (l *lab) Record(_ context.Context, domain string) ([]string, error) {
@@ -374,7 +389,11 @@ func (l *lab) reach2() ([]state.Fetch, error) {
 // labCerts is the lab as a CA that issues at once.
 type labCerts struct{ *lab }
 
-func (l labCerts) SetHosts(map[string]struct{}) {}
+func (l labCerts) SetHosts(hosts map[string]struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.hosts = hosts
+}
 
 func (l labCerts) Drop(_ context.Context, host string) error {
 	l.mu.Lock()
@@ -383,6 +402,7 @@ func (l labCerts) Drop(_ context.Context, host string) error {
 		return err
 	}
 	delete(l.failures, host)
+	l.dropped = append(l.dropped, host)
 	return nil
 }
 
@@ -444,6 +464,20 @@ func (l *lab) jump(by time.Duration) {
 	l.ahead += by
 }
 
+// noteAdopted is Config.Adopted.
+func (l *lab) noteAdopted(_ context.Context, _ string, p mtasts.Policy) error {
+	l.mu.Lock()
+	err, note, r := l.step(), l.onAdopted, l.lives
+	if err == nil {
+		l.adopted = append(l.adopted, p)
+	}
+	l.mu.Unlock()
+	if err != nil || note == nil {
+		return err
+	}
+	return note(r, p)
+}
+
 // process is one life of a reconciler in the lab.
 type process struct {
 	*Reconciler
@@ -462,12 +496,12 @@ func (l *lab) start(t *testing.T, wanted ...Wanted) *process {
 		Journal: l, Certificates: labCerts{l}, Publisher: l, World: l, DNS: l,
 		Probe: func(string) (string, string) { return "/probe", "token" },
 		Now:   l.now,
-		HTTP:  true, Hairpin: l.hairpin, Interval: time.Hour, Workers: 2, Event: l.event,
+		HTTP:  true, Hairpin: l.hairpin, Interval: time.Hour, Workers: 2, Event: l.event, Adopted: l.noteAdopted,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.onOrder = r.WakeHost
+	l.lives, l.onOrder = r, r.WakeHost
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	p := &process{Reconciler: r, lab: l, stop: func() { cancel(); <-done }}

@@ -23,7 +23,7 @@ func (t *task) withdraw(ctx context.Context) error {
 	views, err := t.cfg.DNS.Observe(ctx, t.wanted.Target)
 	if err != nil {
 		return &blocked{err: fmt.Errorf("cannot see the record of %s in the DNS: %w", t.wanted.Domain, err),
-			remedy: remedyOf(err, "see that the zone exists and its name servers answer")}
+			remedy: remedyOf(err, "see that the zone exists and its name servers answer") + t.abandonHint()}
 	}
 	t.notePlace(views)
 	if err := t.mayWithdraw(ctx, views); err != nil {
@@ -55,13 +55,21 @@ func (t *task) withdraw(ctx context.Context) error {
 			remedy: "the provider has removed the record; it is looked for again until no name server shows it"}
 	case seen.silent != nil:
 		return &blocked{err: seen.silent, remedy: remedyOf(seen.silent,
-			"a name server that does not answer must be mended or taken out of the zone's NS records; see, too, that this machine may send to port 53")}
+			"a name server that does not answer must be mended or taken out of the zone's NS records; see, too, that this machine may send to port 53") + t.abandonHint()}
 	}
 	if err := t.enter(ctx, state.Withdrawn); err != nil {
 		return err
 	}
 	t.log.Info("record removed from every authoritative server", "domain", t.wanted.Domain, "step", t.row.Step)
 	return nil
+}
+
+// abandonHint helps where the zone is gone for good, as that of a customer who left.
+func (t *task) abandonHint() string {
+	if !t.wanted.Left {
+		return ""
+	}
+	return "; if the zone is gone for good, `stshost reload --abandon " + t.wanted.Domain + "` ends it"
 }
 
 // removalPause is when to look again for a record that was not removed: where a

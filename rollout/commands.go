@@ -110,6 +110,9 @@ func (m *Manager) start(ctx context.Context, name string, o state.RolloutOrder) 
 	if !ok || now.row != d.row || now.conf != d.conf {
 		return status, true, nil
 	}
+	if there, err := m.rowOf(ctx, &now); err != nil || placeOf(there) != placeOf(row) { // it may have been adopted
+		return status, true, err
+	}
 	var events []state.Event
 	if now.row == nil || now.row.Goal != state.GoalEnforce || now.row.Paused || o.Now || len(o.Waive) > 0 || o.Evidence != nil {
 		e := event(state.KindRolloutStarted, state.SeverityInfo, name,
@@ -281,7 +284,14 @@ func (m *Manager) retireLeft(ctx context.Context, name string) (state.RolloutSta
 	if err != nil {
 		return state.RolloutStatus{}, &state.StageError{Text: err.Error()}
 	}
-	row := state.Rollout{Domain: name, Left: true, Target: target}
+	row := state.Rollout{Domain: name}
+	if d, known := m.get(name); known && d.row != nil {
+		row = *d.row
+	}
+	row.Left, row.Target = true, target
+	if row.Back == nil && row.Stage != "" {
+		row.Back = &state.Back{Stage: row.Stage, MaxAge: row.MaxAge}
+	}
 	m.mu.Lock()
 	if m.domains[name] == nil {
 		m.domains[name] = &domain{name: name, index: -1}
@@ -301,12 +311,19 @@ func (m *Manager) retireLeft(ctx context.Context, name string) (state.RolloutSta
 // out puts a domain on its way out. The caller holds m.change.
 func (m *Manager) out(ctx context.Context, d domain, row state.Rollout) (state.RolloutStatus, error) {
 	row = m.enter(row, place{stage: state.StageRetiring})
+	back := row.Back
 	callOff(&row)
 	row.Goal = state.GoalRetire
+	if row.Left {
+		row.Back = back
+	}
 	m.noteLook(d.name, look{})
 	e := event(state.KindRolloutRetired, state.SeverityWarning, d.name,
 		"the domain leaves MTA-STS: its policy says none until no sender can hold an earlier one, then record, policy and certificate go")
 	e.Remedy = "if that was not intended, `stshost rollback " + d.name + "` takes it back to testing"
+	if row.Left {
+		e.Remedy = "if that was not intended, put its [[domain]] back into the config and reload"
+	}
 	return m.after(ctx, d.name, m.put(ctx, d, row, e))
 }
 

@@ -23,6 +23,7 @@ type Changes struct {
 // may hold its policy (RFC 8461 §8.3), unless it is abandoned. One that left while
 // no server ran is served as before.
 func (m *Manager) SetDomains(ctx context.Context, domains []Domain, abandon Abandon) (Changes, error) {
+	ctx = context.WithoutCancel(ctx) // half of it would be worse than none
 	m.change.Lock()
 	defer m.change.Unlock()
 	next := make(map[string]*Domain, len(domains))
@@ -44,16 +45,18 @@ func (m *Manager) SetDomains(ctx context.Context, domains []Domain, abandon Aban
 	// The store has it all before anybody acts on it.
 	for _, change := range rows.changed {
 		if err := m.store(ctx, change.row, change.domain, change.events...); err != nil {
+			m.takeBack(rows.changed)
 			return c, err
 		}
-	}
-	if c.Changes, err = m.cfg.Reconciler.SetDomains(ctx, wanted); err != nil {
-		return c, err
 	}
 	for _, name := range c.Abandoned {
 		if err := errors.Join(m.cfg.Reconciler.Leave(ctx, name, true), m.cfg.Store.Release(ctx, name)); err != nil {
 			m.log.Warn("what is left of an abandoned domain stays in the store", "domain", name, "error", err)
 		}
+	}
+	if c.Changes, err = m.cfg.Reconciler.SetDomains(ctx, wanted); err != nil {
+		m.takeBack(rows.changed)
+		return c, err
 	}
 	back, otherwise := m.compare(next)
 	c.Added = union(c.Added, back)
@@ -61,6 +64,19 @@ func (m *Manager) SetDomains(ctx context.Context, domains []Domain, abandon Aban
 	m.replace(next, rows.all, keeps)
 	c.forConfig(next)
 	return c, nil
+}
+
+// takeBack has the store written anew where it has rows that a config which was not
+// taken over asked for.
+func (m *Manager) takeBack(changed []rowChange) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, c := range changed {
+		if d := m.domains[c.domain]; d != nil {
+			d.unsure = true
+			m.arrange(d)
+		}
+	}
 }
 
 // compare tells of the domains of a config what the reconciler cannot: which had
@@ -127,10 +143,14 @@ func (m *Manager) wanted(ctx context.Context, conf *Domain, row *state.Rollout) 
 		w.MX = union(w.MX, row.MX)
 		w.Stage = conf.policy(placeOf(*row))
 		w.Withdraw = row.Stage == state.StageWithdrawing
+		if w.Stage.Mode == mtasts.ModeNone {
+			w.MX = nil // the same policy as of one that leaves the config meanwhile
+		}
 	}
 	served, ok := m.cfg.Served(w.Domain)
 	if ok && row != nil && m.overdue(conf, *row, served) {
-		w.Stage = reconcile.Stage{Mode: served.Mode, MaxAge: served.MaxAge}
+		from, _ := conf.found(served, nil)
+		w.Stage = conf.policy(from)
 	}
 	leads := w.Stage.Mode == "" || w.Stage.Mode == mtasts.ModeEnforce
 	if !ok || !leads || served.Mode != mtasts.ModeEnforce || len(missing(w.MX, served.MX)) == 0 {
@@ -156,7 +176,9 @@ func (m *Manager) replace(next map[string]*Domain, all map[string]*state.Rollout
 		}
 	}
 	for name, d := range m.domains {
-		d.conf, d.row, d.kept, d.seen = next[name], all[name], keeps[name], look{}
+		k := keeps[name]
+		k.told = d.kept.told && slices.Equal(k.names, d.kept.names)
+		d.conf, d.row, d.kept, d.seen = next[name], all[name], k, look{}
 		if d.conf == nil && d.row == nil {
 			m.unschedule(d)
 			delete(m.domains, name)

@@ -128,11 +128,14 @@ func (d *domain) onward() (place, bool) {
 // driveOn makes the next step to enforce, if the gates are open.
 func (m *Manager) driveOn(ctx context.Context, name string) (next time.Time, err error) {
 	d, ok := m.get(name)
-	if !ok || d.row == nil || d.conf == nil || d.row.Paused {
+	if !ok || d.row == nil || d.conf == nil {
 		return next, nil
 	}
 	if served, ok := m.cfg.Served(name); ok && m.overdue(d.conf, *d.row, served) {
 		return m.driveAgain(ctx, d, served)
+	}
+	if d.row.Paused {
+		return next, nil
 	}
 	if d.row.Stage == state.StageEnforce && d.row.Confirmed.IsZero() {
 		// It is to be confirmed, which wakes it.

@@ -105,8 +105,6 @@ func (f facts) coveredGate() state.Gate {
 		g.Remedy = "add the hosts to mx in the config, or have `stshost mx accept " + f.conf.Wanted.Domain + "` do it; or remove the MX records, if nobody wanted them"
 	case f.seenErr == nil && !slices.Contains(f.seen.Open, state.MXAnything):
 		g.State, g.Value = state.GateMet, hosts(f.seen.Hosts)
-	case f.elsewhere() != nil:
-		g.State, g.Value = state.GateMet, "seen elsewhere at "+stamp(f.row.Evidence.Time)
 	default:
 		g.State, g.Value = state.GateUnknown, f.unseen()
 		g.Remedy = "see that the resolver answers; it is looked at again by itself"
@@ -121,7 +119,7 @@ func (f facts) tlsGate() state.Gate {
 	case len(bad) > 0:
 		g.State, g.Value = state.GateUnmet, texts(bad)
 		g.Remedy = cmp.Or(bad[0].Remedy, "`stshost check "+f.conf.Wanted.Domain+"` says more")
-	case f.seenErr == nil && !f.seen.Unknown:
+	case f.seenAll():
 		g.State, g.Value = state.GateMet, fmt.Sprintf("%s verified%s", counted(len(f.seen.Judged), "address", "addresses"), untried(f.seen.Findings))
 	default:
 		f.otherwise(&g)
@@ -135,12 +133,27 @@ func (f facts) certificateGate() state.Gate {
 	switch {
 	case len(soon) > 0:
 		g.State, g.Value, g.Remedy = state.GateUnmet, texts(soon), soon[0].Remedy
-	case f.seenErr == nil && !f.seen.Unknown:
+	case f.seenAll():
 		g.State, g.Value = state.GateMet, "none expires before that"
 	default:
 		f.otherwise(&g)
 	}
 	return g
+}
+
+// seenAll reports whether every MX host was looked at from here, and nothing was left
+// open at any of its addresses. One that cannot be tried from here, for want of IPv6,
+// leaves nothing open if another of the host could be.
+func (f facts) seenAll() bool {
+	if f.seenErr != nil || slices.ContainsFunc(f.seen.Findings, func(o state.Finding) bool { return o.Status == state.CheckUnknown && aboutMX(o.Code) }) {
+		return false
+	}
+	for _, host := range f.seen.Hosts {
+		if slices.Contains(f.seen.Open, host) || !slices.ContainsFunc(f.seen.Judged, func(subject string) bool { return strings.HasPrefix(subject, host+" (") }) {
+			return false
+		}
+	}
+	return !slices.Contains(f.seen.Open, state.MXAnything)
 }
 
 // otherwise is how a gate about MX hosts stands that could not be looked at from

@@ -33,8 +33,13 @@ func (m *Manager) dropKept(ctx context.Context, d domain) error {
 		return nil // it is looked at again
 	}
 	w, k, err := m.wanted(ctx, d.conf, d.row)
-	if err != nil || m.cfg.Now().Before(k.until) {
+	if err != nil {
 		return err
+	}
+	if m.cfg.Now().Before(k.until) { // what was served when it was reckoned was served for longer
+		k.told = d.kept.told
+		m.setKept(d.name, k)
+		return nil
 	}
 	live := living(k.names, missing(m.namedBy(d), seen.Hosts))
 	w.MX = slices.DeleteFunc(w.MX, func(name string) bool {
@@ -49,13 +54,17 @@ func (m *Manager) dropKept(ctx context.Context, d domain) error {
 			return err
 		}
 	}
-	m.mu.Lock()
-	if known := m.domains[d.name]; known != nil {
-		known.kept = next
-	}
-	m.mu.Unlock()
+	m.setKept(d.name, next)
 	m.cfg.Reconciler.Set(w)
 	return nil
+}
+
+func (m *Manager) setKept(name string, k kept) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if d := m.domains[name]; d != nil {
+		d.kept = k
+	}
 }
 
 // living are those of the names that one of the hosts needs.

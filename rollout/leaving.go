@@ -69,6 +69,9 @@ func (m *Manager) leave(r *rows, d *domain, row state.Rollout) {
 		if row.Back == nil { // else it has left before, and was about to return there
 			row.Back = &state.Back{Stage: row.Stage, MaxAge: row.MaxAge, Goal: row.Goal}
 		}
+		if row.Paused { // it returns to where it was, and goes no further
+			row.Paused, row.Back.Goal = false, state.GoalStay
+		}
 		row = m.enter(row, place{stage: state.StageRetiring})
 	}
 	row.Goal = state.GoalRetire

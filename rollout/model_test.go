@@ -163,7 +163,7 @@ func (m *model) up(t *rapid.T) {
 	}
 	steady(rec)
 	mgr, err = New(context.Background(), Config{
-		Store: w, Reconciler: rec, Prober: w, Reports: w.sums, Served: w.servedPolicy, Workers: 2,
+		Store: w, Reconciler: rec, Prober: w, Reports: w.sums, Served: w.servedPolicy, Workers: 2, Now: w.now,
 		Place: func(name string) (state.Target, error) { return modelTarget(name), nil },
 	})
 	if err != nil {
@@ -174,7 +174,7 @@ func (m *model) up(t *rapid.T) {
 	m.mgr, m.rec = mgr, rec
 	m.stop = func() { cancel(); <-recDone; <-mgrDone }
 	w.mu.Lock()
-	w.wake = rec.WakeHost
+	w.wake, w.halt = rec.WakeHost, cancel
 	w.mu.Unlock()
 	if err := m.reload(Abandon{}); err != nil {
 		m.mgr = nil // the start fails, and is tried again later

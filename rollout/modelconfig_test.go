@@ -125,7 +125,7 @@ func (m *model) editConfig(t *rapid.T) {
 		f.conf.edited = time.Now()
 		if c.pin != "" && f.inUse {
 			f.guard, f.back = false, nil // the operator has decided
-			f.climbs, f.paused, f.hasty, f.noReports, f.evidence, f.waived = false, false, false, false, nil, map[string]bool{}
+			f.forgetOrders()
 		}
 	})
 	m.load(t, Abandon{})
@@ -158,7 +158,7 @@ func (m *model) addOrRemove(t *rapid.T) {
 	if abandon.All || abandon.Domains != nil {
 		m.w.mu.Lock()
 		m.w.fetched(d)
-		f.abandoned, f.back = true, nil
+		f.abandoned, f.asks, f.back = true, true, nil
 		for _, c := range f.held {
 			c.lost = true
 		}
@@ -187,7 +187,7 @@ func (m *model) reloadAgain(t *rapid.T) {
 
 // forgetOrders ends the orders about a climb.
 func (f *fate) forgetOrders() {
-	f.climbs, f.paused, f.hasty, f.noReports, f.evidence, f.waived = false, false, false, false, nil, map[string]bool{}
+	f.climbs, f.sure, f.paused, f.hasty, f.noReports, f.evidence, f.waived = false, false, false, false, false, nil, map[string]bool{}
 }
 
 // known wants an error of a command to be one that tells the operator what to do.

@@ -78,12 +78,15 @@ func (m *model) order(t *rapid.T, d string, o state.RolloutOrder) {
 		}
 	}
 	w.mu.Unlock()
+	sure := false
 	given := m.command(t, func(ctx context.Context) error {
 		_, err := m.mgr.StartRollout(ctx, d, o)
+		sure = err == nil
 		return err
 	})
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	f.sure = sure || f.sure && !given
 	if !given { // nothing has changed, so what was in force before is
 		f.climbs, f.paused, f.hasty, f.noReports, f.evidence, f.waived = before.climbs, before.paused, before.hasty, before.noReports, before.evidence, before.waived
 	} else {

@@ -26,7 +26,8 @@ type fate struct {
 	validated bool
 
 	// What the operator has ordered, as far as it holds.
-	climbs    bool // to enforce
+	climbs    bool // to enforce, or so it may be: a killed process does not say
+	sure      bool // that it is
 	paused    bool
 	hasty     bool // --now
 	noReports bool
@@ -48,6 +49,7 @@ type fate struct {
 	unsure   bool // the store has told an untruth of the last write
 	lost     bool // a store was lost or restored, so that what is known of it may be too little
 	restored bool // an older store was restored
+	asks     bool // what is announced may be unknown to the store, so that the domain waits for the operator's word
 	guard    bool // enforce was announced when a store was lost, and nobody has decided otherwise
 }
 
@@ -57,7 +59,7 @@ type fetch struct {
 	body   []byte
 	policy mtasts.Policy
 	until  time.Time
-	lost   bool // the store that knew of it is gone
+	lost   bool // the store that knew of it is gone, or the operator does not care
 }
 
 type modelReport struct {
@@ -83,6 +85,7 @@ func (w *modelWorld) fetched(domain string) {
 	if c == nil {
 		return
 	}
+	c.lost = f.abandoned
 	for i, h := range f.held {
 		if bytes.Equal(h.body, c.body) {
 			f.held[i] = c
@@ -122,6 +125,9 @@ func (w *modelWorld) SetAll(bodies map[string][]byte) {
 	defer w.mu.Unlock()
 	if w.step() == nil {
 		w.served = maps.Clone(bodies)
+		for domain := range w.fates {
+			w.noteShown(domain)
+		}
 	}
 }
 

@@ -13,16 +13,20 @@ import (
 // tells says of which changes of a row an event of some kind tells.
 var tells = map[string]func(a, b *state.Rollout) bool{
 	state.KindRolloutStarted: func(_, b *state.Rollout) bool { return b != nil && b.Goal == state.GoalEnforce },
-	state.KindRolloutStep:    func(a, b *state.Rollout) bool { return b != nil && (a == nil || placeOf(*a) != placeOf(*b)) },
-	state.KindRolloutHeld:    func(a, b *state.Rollout) bool { return a != nil && b != nil && a.Held != b.Held },
+	state.KindRolloutStep: func(a, b *state.Rollout) bool {
+		return b != nil && (a == nil || placeOf(*a) != placeOf(*b) || !a.Entered.Equal(b.Entered))
+	},
+	state.KindRolloutHeld: func(a, b *state.Rollout) bool { return a != nil && b != nil && a.Held != b.Held },
 	state.KindRolloutDone: func(a, b *state.Rollout) bool {
 		return a != nil && b != nil && a.Goal == state.GoalEnforce && b.Goal == state.GoalStay
 	},
-	state.KindRolloutPaused:  func(a, b *state.Rollout) bool { return a != nil && (b == nil || a.Paused != b.Paused) },
-	state.KindRolloutBack:    func(a, b *state.Rollout) bool { return a == nil || b == nil || a.Stage != b.Stage || a.Goal != b.Goal },
-	state.KindRolloutRetired: func(a, b *state.Rollout) bool { return a == nil || b == nil || a.Stage != b.Stage },
-	state.KindDomainLeft:     func(a, b *state.Rollout) bool { return b != nil && b.Left && (a == nil || !a.Left) },
-	state.KindMXAccepted:     func(a, b *state.Rollout) bool { return b != nil && (a == nil || !slices.Equal(a.MX, b.MX)) },
+	state.KindRolloutPaused: func(a, b *state.Rollout) bool { return a != nil && (b == nil || a.Paused != b.Paused) },
+	state.KindRolloutBack:   func(a, b *state.Rollout) bool { return a == nil || b == nil || a.Stage != b.Stage || a.Goal != b.Goal },
+	state.KindRolloutRetired: func(a, b *state.Rollout) bool {
+		return a == nil || b == nil || a.Stage != b.Stage || !a.Entered.Equal(b.Entered)
+	},
+	state.KindDomainLeft: func(a, b *state.Rollout) bool { return b != nil && b.Left && (a == nil || !a.Left) },
+	state.KindMXAccepted: func(a, b *state.Rollout) bool { return b != nil && (a == nil || !slices.Equal(a.MX, b.MX)) },
 }
 
 // decided holds a change of a rollout, as the store gets it, against the rules. The
@@ -49,8 +53,14 @@ func (w *modelWorld) decided(domain string, before, next *state.Rollout, events 
 	moved := before != nil && next != nil && placeOf(*before) != placeOf(*next) ||
 		before == nil && next != nil && next.Stage != state.StageTesting && !w.is(f, domain, *next)
 	if !moved {
+		if told[state.KindRolloutStep] && f.live != nil && f.steady() { // one that was not served in time, after another look
+			f.stepWaived = nil
+			if p, _ := w.policyOf(domain); w.unfit(f, p.MX, nil) != "" {
+				w.fault(domain, "a step is made again although "+w.unfit(f, p.MX, nil), f.hosts, f.ill)
+			}
+		}
 		if next == nil && before != nil && !told[state.KindRolloutPaused] && !told[state.KindRolloutBack] && !told[state.KindRolloutRetired] &&
-			!f.abandoned && before.Stage != state.StageRetired {
+			!f.abandoned && f.holds(saysMore) && before.Stage != state.StageRetired {
 			w.fault(domain, "a rollout vanished untold", before)
 		}
 		return
@@ -59,11 +69,32 @@ func (w *modelWorld) decided(domain string, before, next *state.Rollout, events 
 		w.fault(domain, "a stage was entered untold", before, next)
 	}
 	f.entered()
+	if told[state.KindDomainLeft] && f.back == nil {
+		f.back = w.placeNow(f, domain, before)
+	}
+	if told[state.KindRolloutBack] && f.back != nil && *f.back == placeOf(*next) {
+		f.back = nil
+	}
 	if before != nil && next.Stage == state.StageEnforce {
 		w.stepped(domain, f, *before, *next, events)
 	}
 	f.waived = map[string]bool{}
 	w.noteShown(domain)
+}
+
+// placeNow is where a domain is that leaves the config; nil: on its way out.
+func (w *modelWorld) placeNow(f *fate, domain string, row *state.Rollout) *place {
+	switch p, ok := w.policyOf(domain); {
+	case row != nil && row.Stage != state.StageTesting && row.Stage != state.StageEnforce:
+		return nil
+	case row != nil:
+		p := placeOf(*row)
+		return &p
+	case ok && f.live != nil:
+		p, _ := f.live.found(p, nil)
+		return &p
+	}
+	return &place{stage: state.StageTesting}
 }
 
 // is reports whether a first row says where the domain is by what it serves.
@@ -82,7 +113,7 @@ func (f *fate) entered() {
 func (f *fate) evened(events []state.Event) {
 	for _, e := range events {
 		if e.Kind == state.KindRolloutDone || strings.Contains(e.Text, "an older store was restored") {
-			f.climbs, f.hasty, f.noReports, f.waived, f.evidence = false, false, false, map[string]bool{}, nil
+			f.climbs, f.sure, f.hasty, f.noReports, f.waived, f.evidence = false, false, false, false, map[string]bool{}, nil
 		}
 	}
 }
@@ -113,7 +144,7 @@ func (w *modelWorld) stepped(domain string, f *fate, before, next state.Rollout,
 		w.fault(domain, "a stage is left out", detail)
 	}
 	// Each lasts for its minimum, counted from when it was announced.
-	if stay := f.live.stay(placeOf(before)); !back && !f.hasty && !f.waived[state.GateTime] && (f.wasShown.IsZero() || time.Since(f.wasShown) < stay) {
+	if stay := f.live.stay(placeOf(before)); !back && !f.hasty && !f.waived[state.GateTime] && (f.wasShown.IsZero() || time.Since(f.wasShown)+slack < stay) {
 		w.fault(domain, "a stage did not last", stay, f.wasShown, detail)
 	}
 	if f.wasShown.IsZero() && !f.waived[state.GatePolicy] {

@@ -28,6 +28,10 @@ type modelWorld struct {
 	kill  int // the process dies before this call; 0: never
 	dead  bool
 
+	moment time.Time // of the last look at the clock
+	atOnce int       // looks at that moment
+	halt   func()    // stops the process
+
 	db     *database
 	served map[string][]byte // gone with the process
 	txt    map[string][]string
@@ -108,6 +112,22 @@ func (w *modelWorld) step() error {
 		return errKilled
 	}
 	return nil
+}
+
+// now is the clock of the rollouts. Here it stands still while anybody is busy, so
+// that who is busy without end has to be stopped.
+func (w *modelWorld) now() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := time.Now()
+	if !now.Equal(w.moment) {
+		w.moment, w.atOnce = now, 0
+	}
+	if w.atOnce++; w.atOnce == 20_000 {
+		w.fault("the process", "it is busy without end")
+		w.halt()
+	}
+	return now
 }
 
 // write is step for a write of the store.
@@ -299,7 +319,7 @@ func (w *modelWorld) Release(_ context.Context, domain string) error {
 	if err := w.write(); err != nil {
 		return err
 	}
-	if w.served[domain] != nil {
+	if f := w.fates[domain]; w.served[domain] != nil && !f.abandoned && f.holds(saysMore) {
 		w.fault(domain, "its certificate is dropped while it is served")
 	}
 	delete(w.db.certs, mtasts.PolicyHost(domain))

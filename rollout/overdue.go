@@ -14,10 +14,10 @@ import (
 // for another look at them.
 const promptness = 10 * time.Minute
 
-// overdue reports whether a step to a stricter policy was made some time ago, and
-// is not served yet.
+// overdue reports whether a step to a stricter policy was made some time ago, or has
+// been paused since, and is not served yet.
 func (m *Manager) overdue(conf *Domain, row state.Rollout, served mtasts.Policy) bool {
-	if row.Stage != state.StageEnforce || !row.Confirmed.IsZero() || m.cfg.Now().Sub(row.Entered) <= promptness {
+	if row.Stage != state.StageEnforce || !row.Confirmed.IsZero() || !row.Paused && m.cfg.Now().Sub(row.Entered).Abs() <= promptness {
 		return false
 	}
 	return served.Mode != mtasts.ModeEnforce || served.MaxAge < conf.policy(placeOf(row)).MaxAge
@@ -39,6 +39,9 @@ func (m *Manager) driveAgain(ctx context.Context, d domain, served mtasts.Policy
 	} else {
 		m.cfg.Reconciler.Set(w) // what is served stays until then
 	}
+	if d.row.Paused {
+		return next, nil
+	}
 	f, gates, err := m.lookAt(ctx, d, row)
 	if err != nil {
 		return next, err
@@ -48,7 +51,7 @@ func (m *Manager) driveAgain(ctx context.Context, d domain, served mtasts.Policy
 	m.noteLook(d.name, look{at: now, gates: gates})
 	g, held := closed(gates)
 	if held && g.Awaited {
-		return now.Add(again), nil
+		return now.Add(recheck), nil
 	}
 	m.change.Lock()
 	defer m.change.Unlock()

@@ -163,8 +163,19 @@ func New(ctx context.Context, cfg Config) (*Manager, error) {
 	if err != nil {
 		return nil, err
 	}
+	now := cfg.Now()
 	for _, row := range rows {
+		// The clock was wrong; what is counted from then is counted from now.
+		row.Entered, row.Confirmed = notAfter(row.Entered, now), notAfter(row.Confirmed, now)
 		m.domains[row.Domain] = &domain{name: row.Domain, row: &row, index: -1}
 	}
 	return m, nil
+}
+
+// notAfter is t, or now if that is earlier.
+func notAfter(t, now time.Time) time.Time {
+	if t.After(now) {
+		return now
+	}
+	return t
 }

@@ -59,9 +59,9 @@ func (m *Manager) rowsFor(ctx context.Context, next map[string]*Domain, c Change
 			row.Left = true
 			r.set(name, &row)
 		case conf == nil:
-		case !conf.pinned() && d.conf != nil && len(d.row.MX) > 0 && !slices.Equal(d.conf.Wanted.MX, conf.Wanted.MX):
-			row := *d.row // the operator has said which they are
-			row.MX = nil
+		case !conf.pinned() && !d.row.Left && len(missing(conf.Wanted.MX, d.row.MX)) < len(d.row.MX):
+			row := *d.row // the config names them from now on
+			row.MX = missing(conf.Wanted.MX, row.MX)
 			r.set(name, &row)
 		case conf.pinned():
 			r.set(name, nil, event(state.KindRolloutPaused, state.SeverityInfo, name,
@@ -99,7 +99,7 @@ func (m *Manager) rowOf(ctx context.Context, d *domain) (state.Rollout, error) {
 	row.Stage, row.MaxAge, row.Entered = p.stage, p.maxAge, since
 	// What is served is not announced yet, or may have been served for a while without.
 	if s, ok := m.cfg.Reconciler.Snapshot(d.name); ok && s.Waits.IsZero() && s.State.Step == state.Confirmed {
-		row.Confirmed = later(since, s.State.Since)
+		row.Confirmed = later(since, s.State.Since).Truncate(time.Microsecond) // as the store has it
 	}
 	return row, nil
 }

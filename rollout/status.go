@@ -43,7 +43,7 @@ func (m *Manager) Rollout(ctx context.Context, name string) (state.RolloutStatus
 
 // dormant reports whether the domain left the config while no server ran, so that
 // it is served as before. If it comes back, all is as it was.
-func (d *domain) dormant() bool { return d.conf == nil && !d.row.Left }
+func (d *domain) dormant() bool { return d.conf == nil && (d.row == nil || !d.row.Left) }
 
 // leftUnseen is the status of such a domain.
 func (m *Manager) leftUnseen(name string) state.RolloutStatus {
@@ -156,6 +156,10 @@ func (m *Manager) status(d domain) state.RolloutStatus {
 		s.Awaits, s.Remedy = "the domain has left MTA-STS", fmt.Sprintf("remove its [[domain]] from the config, or take it back to testing with `stshost rollback %s`", d.name)
 		return s
 	}
+	if row.Stage == state.StageRetiring && row.Goal != state.GoalRetire { // found so, and going nowhere
+		s.Stage, s.Awaits = "", "the policy says none"
+		s.Remedy = fmt.Sprintf("`stshost rollout %s` takes it to testing and on; `stshost retire %s` out of MTA-STS", d.name, d.name)
+	}
 	m.addAwaited(d, &s)
 	if d.conf != nil && row.Goal != state.GoalRetire {
 		s.Steps = m.steps(d)
@@ -243,7 +247,7 @@ func (m *Manager) steps(d domain) []state.RolloutStep {
 
 // addUntil says until when the policy of a domain that retires is served.
 func (m *Manager) addUntil(ctx context.Context, s *state.RolloutStatus) error {
-	if s.Stage != state.StageRetiring {
+	if s.Stage != state.StageRetiring || s.Goal != state.GoalRetire {
 		return nil
 	}
 	ledger, err := m.cfg.Store.Bodies(ctx, s.Domain)

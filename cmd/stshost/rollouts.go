@@ -16,7 +16,15 @@ import (
 )
 
 // wireRollouts makes the part that takes domains along their stages.
-func (s *service) wireRollouts(ctx context.Context, world *check.Prober, now func() time.Time) (err error) {
+func (s *service) wireRollouts(ctx context.Context, cfg *config.Config, now func() time.Time) error {
+	eyes, err := looking(cfg.Net)
+	if err != nil {
+		return err
+	}
+	eyes.ReuseFor = time.Minute // a step rests on what is so now, for however many domains
+	world := check.New(eyes)
+	forgetOthers := s.forgetBadLooks
+	s.forgetBadLooks = func() { forgetOthers(); world.ForgetLooks() }
 	s.rollouts, err = rollout.New(ctx, rollout.Config{
 		Store: toldRollouts{s}, Reconciler: s.reconciler, Prober: world,
 		Served: s.servedPolicy, Place: s.placeOfLeft, Now: now, Logger: s.log,

@@ -144,7 +144,7 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, env e
 	if err != nil {
 		return nil, err
 	}
-	if err := s.wireRollouts(ctx, world, env.rolloutNow); err != nil {
+	if err := s.wireRollouts(ctx, cfg, env.rolloutNow); err != nil {
 		return nil, err
 	}
 	s.dns.SetOwners(owners(cfg, s.rollouts.Left()...))

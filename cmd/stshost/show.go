@@ -165,7 +165,7 @@ func printDomains(w io.Writer, all []server.DomainStatus) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "DOMAIN\tMODE\tSTATE\tID\tCERTIFICATE UNTIL\tNEWS")
 	for _, d := range all {
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", d.Domain, dash(d.Mode), dash(stateOf(d)), dash(d.ID), certificate(d), glance(escaped(d.News())))
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", d.Domain, dash(modeOf(d)), dash(stateOf(d)), dash(d.ID), certificate(d), glance(escaped(d.News())))
 	}
 	if err := tw.Flush(); err != nil {
 		return err
@@ -200,6 +200,9 @@ func glance(text string) string {
 // stateOf is the step, with the way of the proof if it was not the usual one:
 // then nothing is known of the way from outside.
 func stateOf(d server.DomainStatus) string {
+	if d.Stage == string(state.StageRetired) {
+		return d.Stage // and nothing is left to have a state
+	}
 	if via, ok := strings.CutSuffix(d.Proof, " ok"); ok && strings.HasPrefix(via, "via ") {
 		switch d.Step {
 		case state.Proven, state.Announced, state.Confirmed:
@@ -207,6 +210,31 @@ func stateOf(d server.DomainStatus) string {
 		}
 	}
 	return string(d.Step)
+}
+
+// modeOf is the mode in a table, on the way to enforce in full with the max_age, by
+// which the stages differ.
+func modeOf(d server.DomainStatus) string {
+	if d.Mode == string(mtasts.ModeEnforce) && d.Goal == string(state.GoalEnforce) && d.MaxAge > 0 {
+		return d.Mode + " " + duration(time.Duration(d.MaxAge)*time.Second)
+	}
+	return d.Mode
+}
+
+// stageOf says where a domain is on its way, and where it goes; "" if it has not
+// set out.
+func stageOf(d server.DomainStatus) string {
+	stage := cmp.Or(d.Stage, "none yet")
+	switch state.Goal(d.Goal) {
+	case state.GoalEnforce:
+		if d.Stage == string(state.StageEnforce) {
+			return stage + ", on the way to its full max_age"
+		}
+		return stage + ", on the way to enforce"
+	case state.GoalRetire:
+		return stage + ", on the way out of MTA-STS"
+	}
+	return d.Stage
 }
 
 // proxysCertificate stands for a certificate that a reverse proxy has.
@@ -234,6 +262,7 @@ func printDomain(w io.Writer, d server.DomainStatus) error {
 	if d.MaxAge > 0 {
 		row("max_age", duration(time.Duration(d.MaxAge)*time.Second))
 	}
+	row("stage", stageOf(d))
 	row("id", d.ID)
 	if d.CertificateExternal {
 		row("certificate", proxysCertificate)
@@ -254,6 +283,8 @@ func printDomain(w io.Writer, d server.DomainStatus) error {
 	row("next look", stamp(d.NextRun))
 	row("news", escaped(d.News()))
 	row("remedy", d.Remedy)
+	row("rollout remedy", escaped(d.RolloutRemedy))
+	row("next look at gates", stamp(d.RolloutNext))
 	if err := tw.Flush(); err != nil {
 		return err
 	}
@@ -277,15 +308,24 @@ func printExplanation(w io.Writer, e server.Explanation) error {
 	if e.Blocking != "" && !e.NextRun.IsZero() {
 		fmt.Fprintf(w, "It is tried again at %s.\n", stamp(e.NextRun))
 	}
-	if e.MX == "" {
-		return nil
-	}
-	fmt.Fprintf(w, "What is wrong with its MX hosts: %s.\n", strings.TrimSuffix(escaped(e.MX), "."))
-	if e.MXRemedy != "" {
-		fmt.Fprintf(w, "What to do about them: %s.\n", strings.TrimSuffix(escaped(e.MXRemedy), "."))
-	}
-	if !e.MXNext.IsZero() {
-		fmt.Fprintf(w, "They are looked at again at %s.\n", stamp(e.MXNext))
+	for _, part := range []struct {
+		title, text, todo, remedy, again string
+		next                             time.Time
+	}{
+		{"What is wrong with its MX hosts", e.MX, "What to do about them", e.MXRemedy, "They are looked at again at", e.MXNext},
+		{"What holds its rollout up", e.Rollout, "What to do about that", e.RolloutRemedy, "Its gates are looked at again at", e.RolloutNext},
+		{"Hint", e.Hint, "What to do", e.RolloutRemedy, "", time.Time{}},
+	} {
+		if part.text == "" {
+			continue
+		}
+		fmt.Fprintf(w, "%s: %s.\n", part.title, strings.TrimSuffix(escaped(part.text), "."))
+		if part.remedy != "" {
+			fmt.Fprintf(w, "%s: %s.\n", part.todo, strings.TrimSuffix(escaped(part.remedy), "."))
+		}
+		if !part.next.IsZero() {
+			fmt.Fprintf(w, "%s %s.\n", part.again, stamp(part.next))
+		}
 	}
 	return nil
 }

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stshost/stshost/internal/state"
+	"github.com/stshost/stshost/mtasts"
+	"github.com/stshost/stshost/server"
+)
+
+func rollbackCommand(o *options) *cobra.Command {
+	var detach bool
+	cmd := &cobra.Command{
+		Use:   "rollback DOMAIN",
+		Short: "Take a domain back to testing at once",
+		Long: `Rollback takes a managed domain back to testing, from enforce, on its way out of
+MTA-STS, or after it has left: the policy is served in mode testing, then announced
+under a new id. Senders deliver again whatever the MX hosts offer, as soon as they
+see that id, which is at their next mail as a rule. A rollout is called off.
+
+The command shows it until every name server has the new id. The server needs no
+such company: Ctrl-C ends the command alone, and --detach leaves it out.`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: action(func(cmd *cobra.Command, args []string) error {
+			return onDomain(cmd, o, args[0], func(ctx context.Context, c *server.Client, domain string) error {
+				s, err := askDomain(ctx, domain, c.Rollback)
+				if err != nil {
+					return err
+				}
+				sc := screenOf(cmd.OutOrStdout(), cmd.ErrOrStderr(), o.json)
+				if detach {
+					return sc.answer(s, func(st style) string {
+						return st.wrapped(escaped(headline(s))) + "\n" + st.wrapped(backGoesOn(s.Domain)) + "\n"
+					})
+				}
+				return followBack(ctx, sc, c, s.Domain)
+			})
+		}),
+	}
+	cmd.Flags().BoolVar(&detach, "detach", false, "return when the server has taken it in hand")
+	return cmd
+}
+
+func backGoesOn(domain string) string {
+	return fmt.Sprintf("The server goes on by itself; `stshost status %s` shows how far it is.", domain)
+}
+
+// goingBack is a domain on its way back to testing.
+type goingBack struct {
+	rollout state.RolloutStatus
+	domain  server.DomainStatus
+}
+
+// goers are what followBack asks.
+type goers interface {
+	Rollout(ctx context.Context, domain string) (state.RolloutStatus, error)
+	Domain(ctx context.Context, name string) (server.DomainStatus, error)
+}
+
+// followBack shows a domain on its way back until every name server announces the
+// policy.
+func followBack(ctx context.Context, sc screen, c goers, domain string) error {
+	return stalled(sc, follow(ctx, sc, watched[goingBack]{
+		ask: func(ctx context.Context) (b goingBack, err error) {
+			// The rollout last: what it says of a stage comes after the domain is there.
+			if b.domain, err = c.Domain(ctx, domain); err != nil {
+				return b, err
+			}
+			b.rollout, err = c.Rollout(ctx, domain)
+			return b, err
+		},
+		every: followEvery,
+		text: func(st style, b goingBack) string {
+			return st.wrapped(b.line()) + "\n"
+		},
+		line:   goingBack.line,
+		value:  func(b goingBack) any { return b.rollout },
+		key:    goingBack.line,
+		over:   goingBack.over,
+		goesOn: backGoesOn(domain),
+	}))
+}
+
+// confirmed reports whether every name server announces the policy that is in
+// testing.
+func (b goingBack) confirmed() bool {
+	return b.domain.Step == state.Confirmed && b.domain.Mode == string(mtasts.ModeTesting) &&
+		b.domain.ConfigWaits.IsZero() && !b.rollout.Confirmed.IsZero()
+}
+
+func (b goingBack) line() string {
+	switch {
+	case b.rollout.Stage != state.StageTesting && b.rollout.Stage != "":
+		return escaped(headline(b.rollout))
+	case b.confirmed():
+		return escaped(b.domain.Domain + ": testing, confirmed everywhere; senders deliver again whatever the MX hosts offer, as soon as they see the id " + b.domain.ID)
+	}
+	text := b.domain.Domain + ": back to testing, " + backStep(b.domain)
+	if trouble := b.domain.Trouble(); trouble != "" {
+		return withRemedy(text+"; "+trouble, b.domain.Remedy)
+	}
+	return escaped(text)
+}
+
+// backStep is how far the policy is that is in testing.
+func backStep(d server.DomainStatus) string {
+	switch {
+	case d.Step == "":
+		return "waits to be looked at"
+	case d.Mode != string(mtasts.ModeTesting):
+		return "not served yet"
+	case d.Step == state.Confirmed:
+		return "served, not announced yet"
+	}
+	return stateOf(d)
+}
+
+func (b goingBack) over() (bool, error) {
+	switch {
+	case b.rollout.Stage != state.StageTesting && b.rollout.Stage != "":
+		return true, &stalledError{"no longer on its way back: " + headline(b.rollout), ""}
+	case b.confirmed():
+		return true, nil
+	}
+	return false, nil
+}
+
+// stalled prints why something does not go on, which ends the command.
+func stalled(sc screen, err error) error {
+	var stalled *stalledError
+	if !errors.As(err, &stalled) {
+		return err
+	}
+	fmt.Fprintln(sc.errOut, styleOf(sc.errOut).wrapped(stalled.Error()))
+	return exitError(1)
+}
