@@ -122,8 +122,9 @@ func (s story) tell(t *testing.T, kill int) (reached bool) {
 		p.stop()
 		ledger := slices.Clone(l.ledger[example])
 		p = l.start(t, wanted...)
+		_, known := l.rows[example] // without it the kill came in the midst of forgetting
 		for _, b := range ledger {
-			if b.LastServed.IsZero() && string(p.first[example]) != string(b.Body) {
+			if known && b.LastServed.IsZero() && string(p.first[example]) != string(b.Body) {
 				t.Errorf("kill before call %d: the next life begins with %q, the ledger has %q", kill, p.first[example], b.Body)
 			}
 		}

@@ -81,7 +81,7 @@ func (w *stagedWorld) gone(before server.DomainStatus, accept func(state.Rollout
 	if txt := mtasts.Records(w.lab.DNS.TXT("_mta-sts." + before.Domain)); len(txt) > 0 {
 		w.t.Errorf("the DNS still says %q", txt)
 	}
-	w.must0(w.refused(&tls.Config{RootCAs: w.lab.Roots(), ServerName: before.Host}))
+	eventually(w.t, func() error { return w.refused(&tls.Config{RootCAs: w.lab.Roots(), ServerName: before.Host}) })
 	if _, err := w.s.store.Certificate(w.t.Context(), before.Host); !errors.Is(err, state.ErrNotFound) {
 		w.t.Errorf("the certificate of %s is there: %v", before.Host, err)
 	}
