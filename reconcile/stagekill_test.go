@@ -121,8 +121,8 @@ func (s story) tell(t *testing.T, kill int) (reached bool) {
 		reached, l.kill = true, 0
 		p.stop()
 		ledger := slices.Clone(l.ledger[example])
-		p = l.start(t, wanted...)
 		_, known := l.rows[example] // without it the kill came in the midst of forgetting
+		p = l.start(t, wanted...)
 		for _, b := range ledger {
 			if known && b.LastServed.IsZero() && string(p.first[example]) != string(b.Body) {
 				t.Errorf("kill before call %d: the next life begins with %q, the ledger has %q", kill, p.first[example], b.Body)

@@ -127,6 +127,22 @@ func (w *stagedWorld) stop(at time.Time) {
 	w.s.rollouts.WakeAll()
 }
 
+// confirmed is world.confirmed where no change waits to be taken up either.
+func (w *stagedWorld) confirmed(domain string) server.DomainStatus {
+	w.t.Helper()
+	return w.await(domain, "confirmed, with no change to come", func(d server.DomainStatus) bool {
+		return d.Step == state.Confirmed && d.LastError == "" && d.ConfigWaits.IsZero()
+	})
+}
+
+// confirmedAnew is confirmed with another id than before.
+func (w *stagedWorld) confirmedAnew(before server.DomainStatus) server.DomainStatus {
+	w.t.Helper()
+	return w.await(before.Domain, "confirmed with a new id", func(d server.DomainStatus) bool {
+		return d.Step == state.Confirmed && d.LastError == "" && d.ConfigWaits.IsZero() && d.ID != before.ID
+	})
+}
+
 // rollout is how the domain stands on its way.
 func (w *stagedWorld) rollout(domain string) state.RolloutStatus {
 	w.t.Helper()
