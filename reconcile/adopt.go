@@ -102,7 +102,8 @@ func (t *task) adopt(ctx context.Context, p mtasts.Policy, body []byte) error {
 	}
 	next := t.row
 	next.Mode, next.MaxAge, next.ConfigMaxAge, next.Adopted = p.Mode, p.MaxAge, t.wanted.MaxAge, true
-	if news := next != t.row || t.row.BodySHA256 != ""; news && t.wanted.Stage.Mode != "" {
+	news := next != t.row || t.row.BodySHA256 != "" || t.wanted.Stage.Mode != p.Mode
+	if news && t.wanted.Stage.Mode != "" {
 		if err := t.cfg.Adopted(ctx, t.wanted.Domain, p); err != nil {
 			return err
 		}

@@ -90,6 +90,7 @@ func TestStagesKilledAtEveryStep(t *testing.T) {
 		"back to testing":            {wishes: []Wanted{enforce, testing1, enforce}},
 		"out of MTA-STS":             {wishes: []Wanted{enforce, none, withdrawn()}, leave: true},
 		"out of MTA-STS and back":    {wishes: []Wanted{testing1, none, withdrawn(), testing1, enforce}},
+		"dropped":                    {wishes: []Wanted{testing1, enforce}, leave: true, drop: true},
 		"out, and back before it is": {wishes: []Wanted{testing1, none, withdrawn(), none}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -159,7 +160,7 @@ func (s story) tell(t *testing.T, kill int) (reached bool) {
 		p.leave(t, s.drop)
 		settleFor(time.Minute)
 	}
-	wantForgotten(t, p)
+	wantGone(t, p)
 	if len(l.pushes) != pushes || len(l.removals) > 1 {
 		t.Errorf("kill before call %d: %d pushes while it left, %d removals", kill, len(l.pushes)-pushes, len(l.removals))
 	}
@@ -167,6 +168,6 @@ func (s story) tell(t *testing.T, kill int) (reached bool) {
 	p.stop()
 	p = l.start(t)
 	settleFor(2 * time.Hour)
-	wantForgotten(t, p)
+	wantGone(t, p)
 	return reached
 }

@@ -97,7 +97,7 @@ func (t *task) mayWithdraw(ctx context.Context, views []state.ServerTXT) error {
 		if !slices.ContainsFunc(ledger, func(b state.Body) bool { return b.Mode == mtasts.ModeNone && mtasts.Announces(later, b.Body) }) {
 			return &blocked{
 				err:    fmt.Errorf("%s announces, as %s, a policy that is later than this store, in which the domain leaves MTA-STS", mtasts.RecordName(t.wanted.Domain), later),
-				remedy: "restore a newer backup; or take the domain back to testing with `stshost rollback`; or remove the record by hand, if it is to leave"}
+				remedy: "restore a newer backup; or take the domain back to testing with `stshost rollback`; or remove the record by hand, if it is to leave" + t.abandonHint()}
 		}
 	}
 	t.d.compared = answered

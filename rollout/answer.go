@@ -32,7 +32,7 @@ func (m *Manager) Horizon(ctx context.Context, name, mx string) (state.Horizon, 
 	if err != nil {
 		return state.Horizon{}, errNoMX(name, err)
 	}
-	return mxHorizon(name, strings.ToLower(strings.TrimSuffix(mx, ".")), seen.Hosts, ledger, now), nil
+	return mxHorizon(name, strings.ToLower(strings.TrimSuffix(mx, ".")), seen, ledger, now), nil
 }
 
 // domainHorizon answers for a domain as a whole.
@@ -69,8 +69,9 @@ func domainHorizon(name string, ledger []state.Body, now time.Time) state.Horizo
 // mxHorizon answers for an MX host: those who hold a policy that is enforced and does
 // not name the hosts that are left would have nowhere to deliver to, or not
 // everywhere.
-func mxHorizon(name, mx string, live []string, ledger []state.Body, now time.Time) state.Horizon {
+func mxHorizon(name, mx string, seen state.MXCheck, ledger []state.Body, now time.Time) state.Horizon {
 	h := state.Horizon{Domain: name, MX: mx}
+	live := seen.Hosts
 	left := slices.DeleteFunc(slices.Clone(live), func(host string) bool { return host == mx })
 	matters := func(b state.Body) bool { return enforced(b) && len(missing(names(b), left)) > 0 }
 	h.Bodies = bodies(ledger, now, func(b state.Body) (bool, string) {
@@ -91,6 +92,14 @@ func mxHorizon(name, mx string, live []string, ledger []state.Body, now time.Tim
 		first = fmt.Sprintf("%s is no MX host of %s by the DNS, which has %s; ", mx, name, strings.Join(live, ", "))
 	}
 	switch {
+	case !slices.Contains(live, mx) && !slices.ContainsFunc(ledger, func(b state.Body) bool { return covers(names(b), mx) }):
+		h.Open = true
+		h.Text = fmt.Sprintf("%s is no MX host of %s: neither the DNS nor a policy names it", mx, name)
+		h.Remedy = "see that the name is right"
+	case len(left) > 0 && len(failingHosts(left, seen.Findings)) == len(left):
+		h.Open = true
+		h.Text = fmt.Sprintf("%s cannot go: of the hosts that would be left (%s) none takes mail as the policy wants it", mx, strings.Join(left, ", "))
+		h.Remedy = "`stshost check " + name + "` says what is wrong with them; mend one, and ask again"
 	case len(left) == 0:
 		h.Open = true
 		h.Text = fmt.Sprintf("%s is the only MX host of %s: without it no mail can be delivered", mx, name)
@@ -106,6 +115,18 @@ func mxHorizon(name, mx string, live []string, ledger []state.Body, now time.Tim
 		h.Text = first + fmt.Sprintf("%s can go now: every policy that senders may hold and enforce names %s; take it out of the MX records first, and switch it off when their TTL is over", mx, strings.Join(left, ", "))
 	}
 	return h
+}
+
+// failingHosts are those of the hosts of which a finding says that they fail.
+func failingHosts(hosts []string, findings []state.Finding) (failing []string) {
+	for _, host := range hosts {
+		if slices.ContainsFunc(findings, func(f state.Finding) bool {
+			return f.Status == state.CheckFail && (f.Subject == host || strings.HasPrefix(f.Subject, host+" (")) && !aboutNames(f.Code)
+		}) {
+			failing = append(failing, host)
+		}
+	}
+	return failing
 }
 
 // servedNames are the MX patterns of the body that is served.

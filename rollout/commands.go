@@ -53,7 +53,7 @@ func (m *Manager) give(row *state.Rollout, o state.RolloutOrder) error {
 	if row.Goal != state.GoalEnforce { // what was given to an earlier walk is over
 		callOff(row)
 	}
-	row.Goal, row.Paused = state.GoalEnforce, false
+	row.Goal = state.GoalEnforce
 	row.Hasty = row.Hasty || o.Now
 	row.NoReports = row.NoReports || o.AcceptNoReports
 	row.Waivers = slices.Clone(row.Waivers)
@@ -101,6 +101,9 @@ func (m *Manager) start(ctx context.Context, name string, o state.RolloutOrder) 
 	if err != nil || d.arrivedAlready(row) {
 		return status, false, err
 	}
+	if row.Paused {
+		return status, false, &state.StageError{Text: fmt.Sprintf("the rollout of %s is paused; `stshost rollout resume %s` has it go on", name, name)}
+	}
 	if g, held := closed(status.Gates); held && !g.Awaited {
 		return status, false, &state.RefusedError{Status: status, Gate: g}
 	}
@@ -114,7 +117,7 @@ func (m *Manager) start(ctx context.Context, name string, o state.RolloutOrder) 
 		return status, true, err
 	}
 	var events []state.Event
-	if now.row == nil || now.row.Goal != state.GoalEnforce || now.row.Paused || o.Now || len(o.Waive) > 0 || o.Evidence != nil {
+	if now.row == nil || now.row.Goal != state.GoalEnforce || o.Now || len(o.Waive) > 0 || o.Evidence != nil {
 		e := event(state.KindRolloutStarted, state.SeverityInfo, name,
 			fmt.Sprintf("the domain is taken from %s to %s", d.conf.name(placeOf(row)), d.conf.name(inFull)))
 		e.Evidence = gateEvidence(status.Gates)
@@ -161,7 +164,7 @@ func (m *Manager) plan(ctx context.Context, name string, o state.RolloutOrder) (
 	return status, d, row, nil
 }
 
-// PauseRollout has no step made until ResumeRollout or StartRollout.
+// PauseRollout has no step made until ResumeRollout.
 func (m *Manager) PauseRollout(ctx context.Context, name string) (state.RolloutStatus, error) {
 	return m.setPaused(ctx, name, true, "the rollout is paused: no step is made; what is served goes on being kept right")
 }

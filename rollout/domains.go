@@ -3,6 +3,7 @@ package rollout
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -17,6 +18,10 @@ type Changes struct {
 	Retiring          []string
 	Abandoned         []string
 }
+
+// fewRetire is how many domains may leave by one change of the config although they
+// are most of all: beyond that a file is likelier to be missing.
+const fewRetire = 5
 
 // SetDomains makes these the domains of the config. A domain that the config named
 // before, in the life of this Manager, and names no longer is retired, as senders
@@ -33,6 +38,10 @@ func (m *Manager) SetDomains(ctx context.Context, domains []Domain, abandon Aban
 	c, err := m.leaving(ctx, next, abandon)
 	if err != nil {
 		return c, err
+	}
+	if n, of := len(c.Retiring), len(m.names()); n > fewRetire && 2*n > of && !abandon.RetireMany {
+		return c, &state.StageError{Text: fmt.Sprintf("%d of %d domains are no longer in the config, %s among them, and would leave MTA-STS; "+
+			"if that is a mistake, look for a file that is missing; if not, `stshost reload --retire-many` does it. Nothing was changed", n, of, c.Retiring[0])}
 	}
 	rows, err := m.rowsFor(ctx, next, c)
 	if err != nil {
@@ -103,7 +112,7 @@ func (c *Changes) forConfig(next map[string]*Domain) {
 	gone := func(name string) bool { return next[name] == nil }
 	c.Added = slices.DeleteFunc(c.Added, gone)
 	c.Changed = slices.DeleteFunc(c.Changed, gone)
-	c.Removed = union(c.Removed, c.Retiring)
+	c.Removed = union(union(c.Removed, c.Retiring), c.Abandoned)
 }
 
 // wantedOf are the domains for the reconciler: those of the config, each at its
@@ -176,9 +185,7 @@ func (m *Manager) replace(next map[string]*Domain, all map[string]*state.Rollout
 		}
 	}
 	for name, d := range m.domains {
-		k := keeps[name]
-		k.told = d.kept.told && slices.Equal(k.names, d.kept.names)
-		d.conf, d.row, d.kept, d.seen = next[name], all[name], k, look{}
+		d.conf, d.row, d.kept, d.seen = next[name], all[name], m.goOn(d.kept, keeps[name]), look{}
 		if d.conf == nil && d.row == nil {
 			m.unschedule(d)
 			delete(m.domains, name)

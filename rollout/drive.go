@@ -39,7 +39,7 @@ func (m *Manager) tryDrive(ctx context.Context, name string) (next time.Time, er
 		return next, err
 	}
 	if d, ok = m.get(name); !ok || d.row == nil || d.row.Stage == state.StageRetired {
-		return d.kept.until, nil
+		return d.keptDue(), nil
 	}
 	if err := m.noteConfirmed(ctx, name); err != nil {
 		return next, err
@@ -53,7 +53,15 @@ func (m *Manager) tryDrive(ctx context.Context, name string) (next time.Time, er
 	case d.row.Goal == state.GoalEnforce && d.conf != nil:
 		next, err = m.driveOn(ctx, name)
 	}
-	return earlier(next, d.kept.until), err
+	return earlier(next, d.keptDue()), err
+}
+
+// keptDue is when names that are kept may go; zero: there are none.
+func (d *domain) keptDue() time.Time {
+	if len(d.kept.names) == 0 {
+		return time.Time{}
+	}
+	return d.kept.due()
 }
 
 // earlier is the earlier of two times, of which a zero one is never.

@@ -74,7 +74,12 @@ type kept struct {
 	names []string
 	until time.Time // then it is to be seen whether they are MX hosts still
 	told  bool      // that one is
+	since time.Time // they are kept
 }
+
+// due is when it is to be seen whether they can go: not before a day is over, as
+// the TTL of the MX records may say that long that they are MX hosts.
+func (k kept) due() time.Time { return later(k.until, k.since.Add(lookAgain)) }
 
 // keep says which of the names in a policy that is served stay when mx is wanted
 // instead. A sender that holds an enforce policy without one of the new names

@@ -19,7 +19,7 @@ const lookAgain = 24 * time.Hour
 // older one, once nobody does. A name of which the DNS still has an MX host stays:
 // every sender would refuse that host from then on.
 func (m *Manager) dropKept(ctx context.Context, d domain) error {
-	if len(d.kept.names) == 0 || d.conf == nil || m.cfg.Now().Before(d.kept.until) {
+	if len(d.kept.names) == 0 || d.conf == nil || m.cfg.Now().Before(d.kept.due()) {
 		return nil
 	}
 	seen, err := m.cfg.Prober.CheckMX(ctx, d.name, m.namedBy(d), mtasts.ModeEnforce)
@@ -37,8 +37,7 @@ func (m *Manager) dropKept(ctx context.Context, d domain) error {
 		return err
 	}
 	if m.cfg.Now().Before(k.until) { // what was served when it was reckoned was served for longer
-		k.told = d.kept.told
-		m.setKept(d.name, k)
+		m.setKept(d.name, m.goOn(d.kept, k))
 		return nil
 	}
 	live := living(k.names, missing(m.namedBy(d), seen.Hosts))
@@ -47,7 +46,7 @@ func (m *Manager) dropKept(ctx context.Context, d domain) error {
 	})
 	next := kept{}
 	if len(live) > 0 {
-		next = kept{names: live, until: m.cfg.Now().Add(lookAgain), told: true}
+		next = kept{names: live, until: m.cfg.Now().Add(lookAgain), told: true, since: d.kept.since}
 	}
 	if next.told && !d.kept.told {
 		if err := m.tellLive(ctx, d, live); err != nil {
@@ -57,6 +56,19 @@ func (m *Manager) dropKept(ctx context.Context, d domain) error {
 	m.setKept(d.name, next)
 	m.cfg.Reconciler.Set(w)
 	return nil
+}
+
+// goOn is what is kept from now on, after what was kept before.
+func (m *Manager) goOn(before, k kept) kept {
+	switch {
+	case len(k.names) == 0:
+		return kept{}
+	case slices.Equal(before.names, k.names):
+		k.since, k.told = before.since, before.told
+	default:
+		k.since = m.cfg.Now()
+	}
+	return k
 }
 
 func (m *Manager) setKept(name string, k kept) {

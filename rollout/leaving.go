@@ -15,6 +15,8 @@ import (
 type Abandon struct {
 	All     bool     // that leave with this change
 	Domains []string // these, if they left, now or before
+	// RetireMany says that most of the domains may leave at once.
+	RetireMany bool
 }
 
 func (a Abandon) of(name string) bool { return slices.Contains(a.Domains, name) }

@@ -198,7 +198,7 @@ func (m *Manager) put(ctx context.Context, d domain, row state.Rollout, events .
 	}
 	m.mu.Lock()
 	if known := m.domains[d.name]; known != nil {
-		known.kept = k
+		known.kept = m.goOn(known.kept, k)
 	}
 	m.mu.Unlock()
 	m.set(d.name, &row)

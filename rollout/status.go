@@ -121,6 +121,9 @@ func (m *Manager) Counts() (c Counts) {
 // It asks no store.
 func (m *Manager) Stage(name string) (s state.RolloutStatus, ok bool) {
 	d, ok := m.get(name)
+	if ok && d.row == nil && len(d.kept.names) > 0 {
+		return state.RolloutStatus{Domain: name, Kept: d.kept.names, Until: d.keptDue()}, true
+	}
 	if !ok || d.row == nil || d.dormant() {
 		return state.RolloutStatus{}, false
 	}
@@ -133,7 +136,7 @@ func (m *Manager) status(d domain) state.RolloutStatus {
 	row := *d.row
 	s := state.RolloutStatus{
 		Domain: d.name, Stage: row.Stage, Goal: row.Goal, Entered: row.Entered, Confirmed: row.Confirmed,
-		Paused: row.Paused, Left: row.Left, MX: row.MX, Kept: d.kept.names, Until: d.kept.until,
+		Paused: row.Paused, Left: row.Left, MX: row.MX, Kept: d.kept.names, Until: d.keptDue(),
 		Gates: d.seen.gates, Checked: d.seen.at,
 	}
 	if d.conf == nil {

@@ -103,6 +103,7 @@ type DNSRecord struct {
 // beyond retiring them (RFC 8461 §8.3).
 type ReloadOrder struct {
 	Abandon    []string `json:"abandon,omitempty" maxItems:"10000" doc:"Domains to drop at once if they leave with this reload; senders that hold their policy find none any more"`
+	RetireMany bool     `json:"retire_many,omitempty" doc:"Whether most of the domains may leave with this reload, which is refused otherwise"`
 	AbandonAll bool     `json:"abandon_all,omitempty" doc:"Whether that is done with every domain that leaves with this reload"`
 }
 

@@ -53,13 +53,13 @@ func TestMXMigration(t *testing.T) {
 	w := newStagedWorld(t, example)
 	w.mxWatch = "6h"
 	w.domains[0].mx = []string{before}
-	w.must0(w.lab.DNS.Set(example, "MX", "10 "+before+"."))
+	w.noError(w.lab.DNS.Set(example, "MX", "10 "+before+"."))
 	w.start()
 	old := w.enforced(example)
 	w.horizon(example, before, "only MX host")
 
 	// The new host is in the DNS.
-	w.must0(w.lab.DNS.Add(example, "MX", "20 "+after+"."))
+	w.noError(w.lab.DNS.Add(example, "MX", "20 "+after+"."))
 	w.s.mx.Look(example)
 	e := w.event(state.KindMXDrift, 1)
 	if e.Domain != example || e.Evidence["new_mx"] != after || e.Evidence["proposed_mx"] != before+" "+after || e.Evidence["validated"] != "no" || !strings.Contains(e.Remedy, "stshost mx accept "+example) {
@@ -116,7 +116,7 @@ func TestMXMigration(t *testing.T) {
 	}
 	kept = w.awaitRollout(example, "to keep the old host", func(r state.RolloutStatus) bool { return r.Until.After(until) })
 	w.names(w.confirmed(example), before, after)
-	w.must0(w.lab.DNS.Set(example, "MX", "20 "+after+"."))
+	w.noError(w.lab.DNS.Set(example, "MX", "20 "+after+"."))
 	w.set(kept.Until)
 	w.renamed(both, after)
 	w.horizon(example, before, "can go now")

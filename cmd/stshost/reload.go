@@ -44,7 +44,7 @@ func (s *service) reload(ctx context.Context, o server.ReloadOrder) (server.Relo
 	}
 	s.dns.SetOwners(owners(next, append(s.rollouts.Left(), domainNames(old)...)...)) // of which some may retire
 	s.own.Set(ownPairs(next))                                                        // before a new domain is looked at that one is for
-	changes, err := s.rollouts.SetDomains(ctx, rolloutDomains(next), rollout.Abandon{All: o.AbandonAll, Domains: o.Abandon})
+	changes, err := s.rollouts.SetDomains(ctx, rolloutDomains(next), rollout.Abandon{All: o.AbandonAll, Domains: o.Abandon, RetireMany: o.RetireMany})
 	if err != nil {
 		s.own.Set(ownPairs(old))
 		s.dns.SetOwners(owners(old, s.rollouts.Left()...))

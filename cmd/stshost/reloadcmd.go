@@ -14,7 +14,7 @@ import (
 
 func reloadCommand(o *options) *cobra.Command {
 	var abandon []string
-	var all bool
+	var all, many bool
 	cmd := &cobra.Command{
 		Use:   "reload",
 		Short: "Have the running server read its config again",
@@ -23,7 +23,8 @@ changes nothing; the faults are shown, each with file and line.
 
 A domain that is no longer in the config is retired: its policy says none until no
 sender can hold an earlier one, then record, policy and certificate go (RFC 8461
-§8.3). Put back into the config, it returns to where it was.
+§8.3). Put back into the config, it returns to where it was. A reload by which most
+of many domains would leave is refused without --retire-many: a file may be missing.
 
 --abandon drops a domain at once instead, be it that it leaves now or is on its way
 out: policy and certificate are gone. Senders that hold the policy go by it until
@@ -43,7 +44,7 @@ that the CA has asked for.`,
 				return usageError{errors.Join(list.faults...)}
 			}
 			return withServer(cmd, o, func(ctx context.Context, c *server.Client) error {
-				res, err := c.Reload(ctx, server.ReloadOrder{Abandon: list.names, AbandonAll: all})
+				res, err := c.Reload(ctx, server.ReloadOrder{Abandon: list.names, AbandonAll: all, RetireMany: many})
 				if err != nil {
 					return err
 				}
@@ -52,6 +53,7 @@ that the CA has asked for.`,
 		}),
 	}
 	cmd.Flags().StringArrayVar(&abandon, "abandon", nil, "drop this `domain`, which is not in the config any more, at once; may be repeated")
+	cmd.Flags().BoolVar(&many, "retire-many", false, "take domains out of MTA-STS even if most of all leave the config with this reload")
 	cmd.Flags().BoolVar(&all, "abandon-all", false, "drop every domain at once that leaves the config with this reload")
 	return cmd
 }

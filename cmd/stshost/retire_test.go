@@ -117,16 +117,16 @@ func TestRetire(t *testing.T) {
 	if _, err := w.client().Rollback(t.Context(), example); err != nil {
 		t.Fatal(err)
 	}
-	testing := w.confirmedAnew(none)
-	if p := w.policyOf(testing); p.Mode != mtasts.ModeTesting || !slices.Equal(p.MX, w.domains[0].mx) {
+	inTesting := w.confirmedAnew(none)
+	if p := w.policyOf(inTesting); p.Mode != mtasts.ModeTesting || !slices.Equal(p.MX, w.domains[0].mx) {
 		t.Errorf("back from retiring: %+v", p)
 	}
-	w.sees(testing)
+	w.sees(inTesting)
 	w.restart()
 	if r := w.rollout(example); r.Stage != state.StageTesting || r.Goal != state.GoalStay {
 		t.Errorf("back from retiring, after a restart: %+v", r)
 	}
-	none = w.retire(testing)
+	none = w.retire(inTesting)
 	if again := w.until(example); !again.Equal(until) {
 		t.Errorf("until %s, and retired anew until %s", until, again)
 	}
@@ -141,7 +141,7 @@ func TestRetire(t *testing.T) {
 	// The record goes, as far as the DNS lets it. The policy stays as long as one
 	// name server has the record.
 	up := w.dnsDown(example)
-	w.must0(w.lab.DNS.AddTXT("_mta-sts."+example, note))
+	w.noError(w.lab.DNS.AddTXT("_mta-sts."+example, note))
 	w.set(until)
 	withdrawing := func(why string) {
 		t.Helper()
@@ -162,7 +162,7 @@ func TestRetire(t *testing.T) {
 	if txt := w.lab.DNS.TXT("_mta-sts." + example); !slices.Equal(txt, []string{note}) {
 		t.Errorf("the first name server has %q", txt)
 	}
-	w.must0(second.Remove("_mta-sts."+example, "TXT"))
+	w.noError(second.Remove("_mta-sts."+example, "TXT"))
 	w.s.reload()
 	w.gone(none, isRetired)
 	if txt := w.lab.DNS.TXT("_mta-sts." + example); !slices.Equal(txt, []string{note}) {
@@ -203,10 +203,10 @@ func (w *world) secondServer(zone string) *lab.DNS {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { second.Close() })
-	w.must0(second.AddZone(zone))
-	w.must0(second.SetTXT("_mta-sts."+zone, w.lab.DNS.TXT("_mta-sts."+zone)...))
-	w.must0(w.lab.DNS.Set("ns2."+zone, "A", ip))
-	w.must0(w.lab.DNS.Add(zone, "NS", "ns2."+zone+"."))
+	w.noError(second.AddZone(zone))
+	w.noError(second.SetTXT("_mta-sts."+zone, w.lab.DNS.TXT("_mta-sts."+zone)...))
+	w.noError(w.lab.DNS.Set("ns2."+zone, "A", ip))
+	w.noError(w.lab.DNS.Add(zone, "NS", "ns2."+zone+"."))
 	return second
 }
 

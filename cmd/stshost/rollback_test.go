@@ -30,27 +30,28 @@ func TestRollbackUnderLoad(t *testing.T) {
 	var fetches atomic.Int64
 	begun := make(chan struct{}, clients)
 	url := "https://" + before.Host + mtasts.PolicyPath
-	visitors := make([]*visitor, clients)
+	visitors, seen := make([]*visitor, clients), make([]string, clients)
 	for i := range visitors {
 		visitors[i] = w.visitor("", []string{"h2", "http/1.1"}[i%2])
 		wg.Go(func() {
-			old := true
+			last := before.Body
 			for n := 0; ctx.Err() == nil; n++ {
 				resp, body, err := visitors[i].fetch(t.Context(), http.MethodGet, url)
+				if n == 0 {
+					begun <- struct{}{}
+				}
 				if err != nil || resp.StatusCode != http.StatusOK {
 					t.Errorf("a client was not served: %v", err)
 					return
 				}
-				if body == before.Body && !old {
-					t.Error("a client got the old policy after the new one")
+				if body != last && last != before.Body {
+					t.Errorf("a client got this after the new policy: %q", body)
 					return
 				}
-				old = body == before.Body
-				if n == 0 {
-					begun <- struct{}{}
-				}
+				last = body
 				fetches.Add(1)
 			}
+			seen[i] = last
 		})
 	}
 	for range clients {
@@ -78,7 +79,10 @@ func TestRollbackUnderLoad(t *testing.T) {
 	if p := w.policyOf(after); p.Mode != mtasts.ModeTesting || !slices.Equal(p.MX, w.domains[0].mx) {
 		t.Errorf("after it: %+v", p)
 	}
-	for _, v := range visitors {
+	for i, v := range visitors {
+		if seen[i] != before.Body && seen[i] != after.Body {
+			t.Errorf("a client got %q", seen[i])
+		}
 		if _, body, err := v.fetch(t.Context(), http.MethodGet, url); err != nil || body != after.Body {
 			t.Fatalf("after the confirmation a client gets %q, %v", body, err)
 		}

@@ -67,7 +67,6 @@ type goers interface {
 func followBack(ctx context.Context, sc screen, c goers, domain string) error {
 	return stalled(sc, follow(ctx, sc, watched[goingBack]{
 		ask: func(ctx context.Context) (b goingBack, err error) {
-			// The rollout last: what it says of a stage comes after the domain is there.
 			if b.domain, err = c.Domain(ctx, domain); err != nil {
 				return b, err
 			}
@@ -87,10 +86,13 @@ func followBack(ctx context.Context, sc screen, c goers, domain string) error {
 }
 
 // confirmed reports whether every name server announces the policy that is in
-// testing.
+// testing. The step may still be that of the policy before, so it counts only with
+// an id of this one, or once the stage itself is confirmed, as an id that was found
+// published may be of anybody's making.
 func (b goingBack) confirmed() bool {
-	return b.domain.Step == state.Confirmed && b.domain.Mode == string(mtasts.ModeTesting) &&
-		b.domain.ConfigWaits.IsZero() && !b.rollout.Confirmed.IsZero()
+	d := b.domain
+	return d.Step == state.Confirmed && d.Mode == string(mtasts.ModeTesting) && d.ConfigWaits.IsZero() &&
+		(!b.rollout.Confirmed.IsZero() || mtasts.Announces(d.ID, []byte(d.Body)))
 }
 
 func (b goingBack) line() string {

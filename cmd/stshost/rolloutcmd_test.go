@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -212,6 +215,31 @@ func TestRolloutInterrupted(t *testing.T) {
 		}
 		d.run(t, ctx, "", strings.Fields(tt.args)...).wants(t, tt.args, tt.code, tt.out, tt.errs)
 		stop()
+	}
+}
+
+// Ctrl-C ends the command and not the rollout.
+func TestRolloutEndsOnASignal(t *testing.T) {
+	d := newDesk(inTesting("a.example"))
+	cmd := exec.Command("stshost", "rollout", "a.example", "--config", d.behind(t))
+	var errs strings.Builder
+	cmd.Stderr = &errs
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err := errors.Join(err, cmd.Process.Signal(os.Interrupt)); err != nil || !strings.Contains(line, "  a.example: testing, ") {
+		t.Errorf("%v; the first line is %q", err, line)
+	}
+	if err := cmd.Wait(); err != nil || errs.String() != goesOn("a.example")+"\n" {
+		t.Errorf("ended with %v, stderr %q", err, errs.String())
+	}
+	if d.domains["a.example"].Goal != state.GoalEnforce {
+		t.Error("the rollout does not go on")
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/stshost/stshost/internal/state"
+	"github.com/stshost/stshost/mtasts"
 	"github.com/stshost/stshost/server"
 )
 
@@ -211,6 +212,17 @@ func TestRollbackFollowed(t *testing.T) {
 			at + "testing, confirmed everywhere; senders deliver again whatever the MX hosts offer, as soon as they see the id new\n"
 		if diff := cmp.Diff(want, out.String()); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) { // a domain that had left is back: its rollout knows of no time
+		back := inTesting("a.example")
+		back.Confirmed = time.Time{}
+		body := "version: STSv1\r\nmode: testing\r\nmx: mx1.a.example\r\nmax_age: 86400\r\n"
+		id := mtasts.NewID(deskTime, []byte(body))
+		d := &backDesk{newDesk(back), server.DomainStatus{Domain: "a.example", Step: state.Confirmed, Mode: "testing", Body: body, ID: id, InConfig: true}}
+		var out, errs bytes.Buffer
+		if err := followBack(t.Context(), screen{out: &out, errOut: &errs, now: time.Now}, d, "a.example"); err != nil || !strings.Contains(out.String(), "confirmed everywhere; ") || !strings.Contains(out.String(), id) {
+			t.Errorf("ended with %v: %s", err, out.String())
 		}
 	})
 	synctest.Test(t, func(t *testing.T) { // somebody else takes it somewhere else

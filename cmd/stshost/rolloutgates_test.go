@@ -24,13 +24,13 @@ func TestRolloutGates(t *testing.T) {
 		{"down.test", state.GatePolicy, "refuses the update", func(w *stagedWorld, _ *mailHost, domain string) func() {
 			return w.dnsDown(domain)
 		}},
-		{"heldback.test", state.GatePolicy, "", func(w *stagedWorld, _ *mailHost, domain string) func() {
+		{"heldback.test", state.GatePolicy, "has no MTA-STS record", func(w *stagedWorld, _ *mailHost, domain string) func() {
 			return w.lab.DNS.Fail(lab.DNSFault{Updates: true, Name: "_mta-sts." + domain, Ignore: true})
 		}},
 		{"uncovered.test", state.GateCovered, "mx1.mail.test", func(w *stagedWorld, h *mailHost, domain string) func() {
 			own := w.lab.DNS.Records(domain, "MX")
-			w.must0(w.lab.DNS.Add(domain, "MX", "20 mx1.mail.test."))
-			return func() { w.must0(w.lab.DNS.Set(domain, "MX", own...)) }
+			w.noError(w.lab.DNS.Add(domain, "MX", "20 mx1.mail.test."))
+			return func() { w.noError(w.lab.DNS.Set(domain, "MX", own...)) }
 		}},
 		{"name.test", state.GateTLS, "mx.name.test", func(_ *stagedWorld, h *mailHost, _ string) func() {
 			h.offer(time.Time{}, "mx.other.test")
@@ -100,14 +100,6 @@ func TestRolloutGates(t *testing.T) {
 	w.at("early.test", state.StageEnforce, oneDay)
 	if news := w.news("early.test"); slices.Contains(kinds(news), state.KindRolloutHeld) {
 		t.Errorf("waiting was told as an obstacle: %+v", news)
-	}
-}
-
-// must0 wants no error.
-func (w *world) must0(err error) {
-	w.t.Helper()
-	if err != nil {
-		w.t.Fatal(err)
 	}
 }
 
@@ -263,7 +255,7 @@ func TestStageIsHeldBack(t *testing.T) {
 	w.awaitRollout(domain, "to wait for the time", func(r state.RolloutStatus) bool { return r.Next.Equal(due) })
 
 	// Somebody takes the record away. It is put back, and that is no step back.
-	w.must0(w.lab.DNS.Remove("_mta-sts."+domain, "TXT"))
+	w.noError(w.lab.DNS.Remove("_mta-sts."+domain, "TXT"))
 	w.s.reconciler.Wake(domain)
 	w.event(state.KindRecordRepaired, 1)
 	w.sees(before)

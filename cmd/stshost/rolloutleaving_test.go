@@ -105,16 +105,16 @@ func TestLeavingIsRetiring(t *testing.T) {
 	if res := w.s.reload(); !slices.Equal(res.Added, []string{back}) {
 		t.Errorf("the reload: %+v", res)
 	}
-	testing := w.confirmedAnew(none[back])
-	if p := w.policyOf(testing); p.Mode != mtasts.ModeTesting || !testing.InConfig {
-		t.Errorf("back with %+v", testing)
+	inTesting := w.confirmedAnew(none[back])
+	if p := w.policyOf(inTesting); p.Mode != mtasts.ModeTesting || !inTesting.InConfig {
+		t.Errorf("back with %+v", inTesting)
 	}
-	w.sees(testing)
+	w.sees(inTesting)
 	w.awaitRollout(back, "to be held up", func(r state.RolloutStatus) bool { return r.Refused && r.Stage == state.StageTesting })
 	h.offer(time.Time{}, h.name)
 	w.s.reload()
 	w.full(back)
-	again := w.confirmedAnew(testing)
+	again := w.confirmedAnew(inTesting)
 	w.sees(again)
 	if again.Body != before[back].Body || again.ID == before[back].ID {
 		t.Errorf("back with the id %s and\n%s", again.ID, again.Body)
@@ -166,7 +166,7 @@ func TestAbandonedDomains(t *testing.T) {
 
 	dropped := func(d server.DomainStatus) {
 		t.Helper()
-		w.must0(w.refused(&tls.Config{RootCAs: w.lab.Roots(), ServerName: d.Host}))
+		w.noError(w.refused(&tls.Config{RootCAs: w.lab.Roots(), ServerName: d.Host}))
 		if _, err := w.client().Domain(t.Context(), d.Domain); !errors.Is(err, state.ErrNotFound) {
 			t.Errorf("%s is known: %v", d.Domain, err)
 		}
@@ -231,7 +231,7 @@ func TestLeftWhileNoServerRan(t *testing.T) {
 		t.Errorf("put back: %+v", r)
 	}
 
-	w.must0(w.s.stop())
+	w.noError(w.s.stop())
 	w.without(leaving)
 	w.start()
 	w.sees(before)

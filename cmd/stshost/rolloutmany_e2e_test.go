@@ -127,8 +127,8 @@ func (w *world) announced() {
 			Name: e.name, Step: state.Confirmed, Since: now, ID: mtasts.NewID(now, body), BodySHA256: mtasts.Digest(body),
 			Mode: p.Mode, LastRun: now, NextRun: now.Add(time.Hour),
 		}
-		w.must0(s.ServeBody(w.t.Context(), d, state.Body{Domain: e.name, SHA256: d.BodySHA256, Body: body, Mode: p.Mode, MaxAge: p.MaxAge, FirstServed: now}, now))
-		w.must0(w.lab.DNS.SetTXT("_mta-sts."+e.name, mtasts.Record{ID: d.ID}.String()))
+		w.noError(s.ServeBody(w.t.Context(), d, state.Body{Domain: e.name, SHA256: d.BodySHA256, Body: body, Mode: p.Mode, MaxAge: p.MaxAge, FirstServed: now}, now))
+		w.noError(w.lab.DNS.SetTXT("_mta-sts."+e.name, mtasts.Record{ID: d.ID}.String()))
 	}
 }
 
@@ -156,7 +156,7 @@ func (w *world) countVisits(i int, ip string) *atomic.Int64 {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.must0(w.lab.DNS.Set(mx.Hosts()[0], "A", ip))
+	w.noError(w.lab.DNS.Set(mx.Hosts()[0], "A", ip))
 	w.t.Cleanup(func() { ln.Close() })
 	visits := new(atomic.Int64)
 	go func() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/stshost/stshost/check"
@@ -156,8 +157,12 @@ func (f facts) showRollout(d *server.DomainStatus, s reconcile.Snapshot) {
 		case r.Goal == state.GoalRetire:
 			d.Hint = r.Awaits
 		}
-	case s.State.BodySHA256 != "" && s.State.Mode != mtasts.ModeNone:
+	}
+	if d.Stage == "" && s.State.BodySHA256 != "" && s.State.Mode != mtasts.ModeNone {
 		d.Stage = string(s.State.Mode)
+	}
+	if len(r.Kept) > 0 && d.Hint == "" {
+		d.Hint = fmt.Sprintf("the policy goes on naming %s until %s at least, which the config does not: senders may hold an older policy, or older MX records", strings.Join(r.Kept, ", "), stamp(r.Until))
 	}
 	quiet := d.Stage == string(state.StageTesting) && d.Goal == "" && s.State.Step == state.Confirmed && !s.Orphan
 	if quiet && f.now().Sub(s.State.Since) > longInTesting {

@@ -242,6 +242,14 @@ func (w *world) updates(domain string) []lab.Update {
 	return slices.DeleteFunc(w.lab.DNS.Updates(), func(u lab.Update) bool { return !slices.Contains(u.Names, "_mta-sts."+domain+".") })
 }
 
+// noError ends the test if there is one.
+func (w *world) noError(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
 // status is the status of a domain now.
 func (w *world) status(domain string) server.DomainStatus {
 	w.t.Helper()

@@ -202,7 +202,7 @@ type PinnedError struct {
 }
 
 func (e *PinnedError) Error() string {
-	return fmt.Sprintf("the mode of %s is pinned at %s (mode = %q); remove that line and reload, and stshost takes it from the mode that it has", e.Domain, e.Source, e.Mode)
+	return fmt.Sprintf("the mode of %s is pinned at %s (mode = %q); remove that line and reload, and stshost takes it from the mode that it has; for another mode, write it there and reload", e.Domain, e.Source, e.Mode)
 }
 
 // StageError says that a domain is at a stage at which a command means nothing.
