@@ -74,11 +74,11 @@ type kept struct {
 	names []string
 	until time.Time // then it is to be seen whether they are MX hosts still
 	told  bool      // that one is
-	since time.Time // they are kept
+	since time.Time // they are kept, where nobody holds an older policy; zero: somebody does
 }
 
-// due is when it is to be seen whether they can go: not before a day is over, as
-// the TTL of the MX records may say that long that they are MX hosts.
+// due is when it is to be seen whether they can go. Where nobody holds an older
+// policy a day is given to the TTL of the MX records.
 func (k kept) due() time.Time { return later(k.until, k.since.Add(lookAgain)) }
 
 // keep says which of the names in a policy that is served stay when mx is wanted

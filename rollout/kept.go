@@ -65,7 +65,7 @@ func (m *Manager) goOn(before, k kept) kept {
 		return kept{}
 	case slices.Equal(before.names, k.names):
 		k.since, k.told = before.since, before.told
-	default:
+	case !k.until.After(m.cfg.Now()):
 		k.since = m.cfg.Now()
 	}
 	return k

@@ -3,6 +3,7 @@ package rollout
 import (
 	"bytes"
 	"context"
+	"flag"
 	"reflect"
 	"slices"
 	"strings"
@@ -54,6 +55,14 @@ type model struct {
 var modelSteps atomic.Int64
 
 func TestModel(t *testing.T) {
+	// A story has some 200 steps: a few of them are enough for every day, and
+	// -rapid.checks=1000 is a campaign.
+	if f := flag.Lookup("rapid.checks"); f.Value.String() == f.DefValue {
+		if err := f.Value.Set("30"); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = f.Value.Set(f.DefValue) })
+	}
 	begin := modelSteps.Load()
 	defer func() { t.Logf("%d steps", modelSteps.Load()-begin) }()
 	rapid.Check(t, func(rt *rapid.T) {
@@ -114,7 +123,6 @@ func (m *model) actions() map[string]func(*rapid.T) {
 		"LoseStore":     m.loseStore,
 		"Backup":        m.backUp,
 		"RestoreBackup": m.restore,
-		"Heal":          m.heal,
 	}
 }
 

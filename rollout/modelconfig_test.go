@@ -107,7 +107,7 @@ func (m *model) editConfig(t *rapid.T) {
 	case "mx":
 		c.mx = rapid.SampledFrom(modelMX).Draw(t, "mx")
 	case "max_age":
-		c.maxAge = rapid.SampledFrom([]time.Duration{0, day, week, 10 * week}).Draw(t, "max_age")
+		c.maxAge = rapid.SampledFrom([]time.Duration{0, day, week, 6 * week}).Draw(t, "max_age")
 	case "ramp":
 		r := rapid.SampledFrom(modelRamps).Draw(t, "ramp")
 		c.ramp, c.stay = r.ramp, r.stay

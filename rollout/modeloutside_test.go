@@ -96,7 +96,7 @@ func (w *modelWorld) sums(ctx context.Context, domain string, since time.Time) (
 func (w *modelWorld) event(wake func(domain string)) func(state.Event) {
 	return func(e state.Event) {
 		switch e.Kind {
-		case state.KindDomainStep, state.KindDomainBlocked, state.KindDomainRecovered:
+		case state.KindPolicyServed, state.KindDomainStep, state.KindDomainBlocked, state.KindDomainRecovered:
 			wake(e.Domain)
 		}
 	}

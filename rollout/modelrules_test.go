@@ -34,7 +34,6 @@ type fate struct {
 	waived    map[string]bool // gates, for the next step
 	evidence  *state.Evidence
 	abandoned bool
-	lowered   bool   // enforce may be given up
 	back      *place // where it was when it left the config
 
 	stepWaived map[string]bool // what was waived for the step that was made last

@@ -132,9 +132,9 @@ func (m *model) replaceStore(t *rapid.T, db *database, older bool) {
 		for _, c := range f.held {
 			c.lost = true
 		}
-		f.shown, f.wasShown = time.Time{}, time.Time{}
-		f.stepping, f.back = false, nil
+		f.stepping, f.stepWaived = false, nil
 		if !older {
+			f.shown, f.back = time.Time{}, nil
 			f.forgetOrders()
 		}
 	}
@@ -169,15 +169,10 @@ func (m *model) restore(t *rapid.T) {
 	for d, f := range m.w.fates {
 		b := m.backup.orders[d]
 		f.climbs, f.paused, f.hasty, f.noReports, f.evidence, f.waived = b.climbs, b.paused, b.hasty, b.noReports, b.evidence, maps.Clone(b.waived)
+		f.shown, f.back, f.sure = b.shown, b.back, false
 	}
 	m.w.mu.Unlock()
-	back := map[string]*place{}
-	for d := range m.w.fates {
-		b := m.backup.orders[d]
-		back[d] = b.back
-	}
 	m.replaceStore(t, db, true)
-	_ = back
 }
 
 // heal ends all that is wrong, and expects what the rules promise for then.
@@ -196,7 +191,7 @@ func (m *model) heal(t *rapid.T) {
 	m.pass(3 * time.Hour)
 	m.faultsEnd(t) // the process that began amid a kill has come to rest
 	m.check(t)
-	for range 30 {
+	for range 10 {
 		m.pass(week)
 		m.check(t)
 	}
@@ -228,7 +223,7 @@ func (m *model) wantWell(t *rapid.T, d string) {
 	row, has := m.w.db.rollouts[d]
 	if !f.inUse {
 		if has && (row.Left || row.Goal == state.GoalRetire) {
-			t.Fatalf("%s left the config 30 weeks ago and is not out: %+v", d, row)
+			t.Fatalf("%s left the config 10 weeks ago and is not out: %+v", d, row)
 		}
 		return
 	}
