@@ -55,13 +55,17 @@ type model struct {
 var modelSteps atomic.Int64
 
 func TestModel(t *testing.T) {
-	// A story has some 200 steps: a few of them are enough for every day, and
-	// -rapid.checks=1000 is a campaign.
+	// Every day a few stories are told, always the same: they have some 200 steps each.
+	// -rapid.checks=1000 is a campaign, of new ones.
 	if f := flag.Lookup("rapid.checks"); f.Value.String() == f.DefValue {
-		if err := f.Value.Set("30"); err != nil {
-			t.Fatal(err)
+		for name, value := range map[string]string{"rapid.checks": "20", "rapid.seed": "1"} {
+			f := flag.Lookup(name)
+			old := f.Value.String()
+			if err := f.Value.Set(value); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = f.Value.Set(old) })
 		}
-		t.Cleanup(func() { _ = f.Value.Set(f.DefValue) })
 	}
 	begin := modelSteps.Load()
 	defer func() { t.Logf("%d steps", modelSteps.Load()-begin) }()

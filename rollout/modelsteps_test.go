@@ -46,7 +46,7 @@ func (w *modelWorld) decided(domain string, before, next *state.Rollout, events 
 	told := map[string]bool{}
 	for _, e := range events {
 		told[e.Kind] = true
-		if strings.Contains(e.Text, "was found published") {
+		if found(e) {
 			continue // as the row said already, it may be
 		}
 		if tell := tells[e.Kind]; tell == nil || e.Domain != domain || !tell(before, next) {
@@ -57,9 +57,10 @@ func (w *modelWorld) decided(domain string, before, next *state.Rollout, events 
 		before == nil && next != nil && next.Stage != state.StageTesting && !w.is(f, domain, *next)
 	if !moved {
 		if told[state.KindRolloutStep] && f.live != nil && f.steady() { // one that was not served in time, after another look
-			f.stepWaived = nil
-			if p, _ := w.policyOf(domain); w.unfit(f, p.MX, nil) != "" {
-				w.fault(domain, "a step is made again although "+w.unfit(f, p.MX, nil), f.hosts, f.ill)
+			f.stepWaived, f.waived = f.waived, map[string]bool{}
+			p, _ := w.policyOf(domain)
+			if reason := w.unfit(f, p.MX, f.stepWaived); reason != "" {
+				w.fault(domain, "a step is made again although "+reason, f.hosts, f.ill)
 			}
 		}
 		if next == nil && before != nil && !told[state.KindRolloutPaused] && !told[state.KindRolloutBack] && !told[state.KindRolloutRetired] &&
@@ -121,12 +122,16 @@ func (f *fate) evened(events []state.Event) {
 	}
 }
 
+// found reports whether an event is about a policy that was found published, and
+// about no step.
+func found(e state.Event) bool {
+	return e.Kind == state.KindRolloutStep && (strings.Contains(e.Text, "was found published") || strings.Contains(e.Text, "an older store was restored"))
+}
+
 // stepped holds a step to enforce, or on the way to the full max_age, against the
 // rules.
 func (w *modelWorld) stepped(domain string, f *fate, before, next state.Rollout, events []state.Event) {
-	if slices.ContainsFunc(events, func(e state.Event) bool {
-		return strings.Contains(e.Text, "was found published") || f.restored && strings.Contains(e.Text, "an older store was restored")
-	}) {
+	if slices.ContainsFunc(events, found) {
 		return // it is there already
 	}
 	if f.live == nil || f.live.pinned() {
