@@ -114,7 +114,7 @@ func (t *task) recognise(ctx context.Context, id string) (*mtasts.Policy, error)
 			return &p, nil
 		}
 	}
-	mxs := [][]string{t.wanted.MX}
+	mxs := [][]string{t.wanted.MX, nil} // without any: the policy to leave with
 	for _, b := range ledger {
 		if p, err := mtasts.ParsePolicy(b.Body); err == nil {
 			mxs = append(mxs, p.MX)
