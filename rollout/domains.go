@@ -35,15 +35,16 @@ func (m *Manager) SetDomains(ctx context.Context, domains []Domain, abandon Aban
 	for i := range domains {
 		next[domains[i].Wanted.Domain] = &domains[i]
 	}
-	c, err := m.leaving(ctx, next, abandon)
+	known := m.names()
+	c, err := m.leaving(ctx, known, next, abandon)
 	if err != nil {
 		return c, err
 	}
-	if n, of := len(c.Retiring), len(m.names()); n > fewRetire && 2*n > of && !abandon.RetireMany {
+	if n, of := len(c.Retiring), len(known); n > fewRetire && 2*n > of && !abandon.RetireMany {
 		return c, &state.StageError{Text: fmt.Sprintf("%d of %d domains are no longer in the config, %s among them, and would leave MTA-STS; "+
 			"if that is a mistake, look for a file that is missing; if not, `stshost reload --retire-many` does it. Nothing was changed", n, of, c.Retiring[0])}
 	}
-	rows, err := m.rowsFor(ctx, next, c)
+	rows, err := m.rowsFor(ctx, known, next, c)
 	if err != nil {
 		return c, err
 	}
@@ -67,11 +68,9 @@ func (m *Manager) SetDomains(ctx context.Context, domains []Domain, abandon Aban
 		m.takeBack(rows.changed)
 		return c, err
 	}
-	back, otherwise := m.compare(next)
-	c.Added = union(c.Added, back)
-	c.Changed = slices.DeleteFunc(union(c.Changed, otherwise), func(name string) bool { return slices.Contains(back, name) })
+	back, otherwise := m.compare(known, next)
 	m.replace(next, rows.all, keeps)
-	c.forConfig(next)
+	c.forConfig(next, back, otherwise)
 	return c, nil
 }
 
@@ -90,8 +89,8 @@ func (m *Manager) takeBack(changed []rowChange) {
 
 // compare tells of the domains of a config what the reconciler cannot: which had
 // left it, and which are to be taken along otherwise than before.
-func (m *Manager) compare(next map[string]*Domain) (back, otherwise []string) {
-	for _, name := range m.names() {
+func (m *Manager) compare(known []string, next map[string]*Domain) (back, otherwise []string) {
+	for _, name := range known {
 		d, _ := m.get(name)
 		a, b := d.conf, next[name]
 		if a == nil && b != nil && d.row != nil && d.row.Left {
@@ -107,12 +106,19 @@ func (m *Manager) compare(next map[string]*Domain) (back, otherwise []string) {
 	return back, otherwise
 }
 
-// forConfig leaves of the reconciler's changes what the config is about.
-func (c *Changes) forConfig(next map[string]*Domain) {
+// forConfig leaves of the reconciler's changes what the config is about, and adds
+// what the reconciler cannot tell.
+func (c *Changes) forConfig(next map[string]*Domain, back, otherwise []string) {
+	returned := setOf(back)
 	gone := func(name string) bool { return next[name] == nil }
-	c.Added = slices.DeleteFunc(c.Added, gone)
-	c.Changed = slices.DeleteFunc(c.Changed, gone)
-	c.Removed = union(union(c.Removed, c.Retiring), c.Abandoned)
+	c.Added = once(slices.DeleteFunc(c.Added, gone), back)
+	c.Changed = slices.DeleteFunc(once(c.Changed, otherwise), func(name string) bool { return gone(name) || returned[name] })
+	c.Removed = once(c.Removed, c.Retiring, c.Abandoned)
+}
+
+// once are the names of all lists, each once, sorted.
+func once(lists ...[]string) []string {
+	return slices.Compact(slices.Sorted(slices.Values(slices.Concat(lists...))))
 }
 
 // wantedOf are the domains for the reconciler: those of the config, each at its

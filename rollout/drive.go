@@ -85,8 +85,7 @@ func (m *Manager) serves(d domain, row state.Rollout) bool {
 	if d.conf == nil {
 		return served.Mode == leftBehind(row).Stage.Mode
 	}
-	want := d.conf.policy(placeOf(row))
-	return served.Mode == want.Mode && served.MaxAge == cmp.Or(want.MaxAge, d.conf.Wanted.MaxAge)
+	return d.conf.is(served, placeOf(row))
 }
 
 // noteConfirmed notes when the policy of a stage was first seen everywhere. With the
@@ -251,16 +250,8 @@ func (m *Manager) hold(ctx context.Context, d domain, gates []state.Gate, g *sta
 	}
 	row := *d.row
 	row.Held = reason
-	if err := m.store(ctx, &row, d.name, events...); err != nil {
+	if err := m.note(ctx, d, row, events...); err != nil || g == nil {
 		return err
-	}
-	m.mu.Lock()
-	if known := m.domains[d.name]; known != nil && known.row == d.row {
-		known.row = &row // nothing else has changed, so nothing is woken
-	}
-	m.mu.Unlock()
-	if g == nil {
-		return nil
 	}
 	m.log.Warn("rollout is held up", "domain", d.name, "step", d.row.Stage, "reason", g.Name+": "+g.Value, "remedy", g.Remedy)
 	return nil

@@ -9,7 +9,6 @@ import (
 
 	"github.com/stshost/stshost/internal/state"
 	"github.com/stshost/stshost/mtasts"
-
 	"github.com/stshost/stshost/reconcile"
 )
 
@@ -71,7 +70,6 @@ func closed(gates []state.Gate) (state.Gate, bool) {
 func (f facts) policyGate() state.Gate {
 	g := state.Gate{Name: state.GatePolicy, Wanted: "confirmed on every authoritative server"}
 	s := f.snapshot.State
-	want := f.conf.policy(f.at)
 	switch served := s.BodySHA256 != ""; {
 	case !served:
 		g.State, g.Value = state.GateUnmet, "no policy is served yet"
@@ -80,8 +78,7 @@ func (f facts) policyGate() state.Gate {
 		g.State, g.Value, g.Remedy = state.GateUnmet, s.LastError, s.Remedy
 	case s.LastError != "":
 		g.State, g.Value, g.Remedy, g.Awaited = state.GateUnmet, s.LastError, s.Remedy, true
-	case s.Step != state.Confirmed || !f.snapshot.Waits.IsZero() ||
-		f.served.Mode != want.Mode || f.served.MaxAge != cmp.Or(want.MaxAge, f.conf.Wanted.MaxAge):
+	case s.Step != state.Confirmed || !f.snapshot.Waits.IsZero() || !f.conf.is(f.served, f.at):
 		g.State, g.Value, g.Awaited = state.GateUnmet, "on its way: "+string(s.Step), true
 	default:
 		g.State, g.Value = state.GateMet, "confirmed since "+stamp(s.Since)

@@ -101,13 +101,5 @@ func (m *Manager) tellLive(ctx context.Context, d domain, live []string) error {
 	if err != nil {
 		return err
 	}
-	if err := m.store(ctx, &row, d.name, e); err != nil {
-		return err
-	}
-	m.mu.Lock()
-	if known := m.domains[d.name]; known != nil && known.row == d.row {
-		known.row = &row
-	}
-	m.mu.Unlock()
-	return nil
+	return m.note(ctx, d, row, e)
 }

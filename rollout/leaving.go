@@ -23,13 +23,13 @@ func (a Abandon) of(name string) bool { return slices.Contains(a.Domains, name) 
 
 // leaving says what becomes of the domains that the config names no longer. Of those
 // that no sender can know the reconciler takes care.
-func (m *Manager) leaving(ctx context.Context, next map[string]*Domain, abandon Abandon) (c Changes, err error) {
+func (m *Manager) leaving(ctx context.Context, names []string, next map[string]*Domain, abandon Abandon) (c Changes, err error) {
 	for _, name := range abandon.Domains {
 		if _, hosted := m.cfg.Reconciler.Snapshot(name); hosted && next[name] == nil {
 			c.Abandoned = append(c.Abandoned, name)
 		}
 	}
-	for _, name := range m.names() {
+	for _, name := range names {
 		d, _ := m.get(name)
 		switch {
 		case next[name] != nil || d.conf == nil || abandon.of(name):

@@ -34,16 +34,17 @@ func (r *rows) set(domain string, row *state.Rollout, events ...state.Event) {
 }
 
 // rowsFor are the rollouts that go with the domains of a config.
-func (m *Manager) rowsFor(ctx context.Context, next map[string]*Domain, c Changes) (*rows, error) {
+func (m *Manager) rowsFor(ctx context.Context, known []string, next map[string]*Domain, c Changes) (*rows, error) {
 	r := &rows{all: make(map[string]*state.Rollout)}
-	for _, name := range m.names() {
+	retiring, abandoned := setOf(c.Retiring), setOf(c.Abandoned)
+	for _, name := range known {
 		d, _ := m.get(name)
 		conf := next[name]
 		if d.row != nil {
 			r.all[name] = d.row
 		}
 		switch {
-		case slices.Contains(c.Retiring, name):
+		case retiring[name]:
 			row, err := m.rowOf(ctx, &d)
 			if err != nil {
 				return nil, err
@@ -52,7 +53,7 @@ func (m *Manager) rowsFor(ctx context.Context, next map[string]*Domain, c Change
 		case d.row == nil:
 		case conf == nil && d.conf != nil: // abandoned, or no sender knows it
 			r.set(name, nil)
-		case slices.Contains(c.Abandoned, name), conf == nil && d.row.Stage == state.StageRetired:
+		case abandoned[name], conf == nil && d.row.Stage == state.StageRetired:
 			r.set(name, nil)
 		case conf == nil && !d.row.Left && d.row.Goal == state.GoalRetire: // while no server ran
 			row := *d.row
@@ -71,6 +72,15 @@ func (m *Manager) rowsFor(ctx context.Context, next map[string]*Domain, c Change
 		}
 	}
 	return r, nil
+}
+
+// setOf is a set of names: there may be many thousands of them.
+func setOf(names []string) map[string]bool {
+	set := make(map[string]bool, len(names))
+	for _, name := range names {
+		set[name] = true
+	}
+	return set
 }
 
 // enter is row at another place, from now on.
@@ -179,6 +189,20 @@ func (m *Manager) set(name string, row *state.Rollout) {
 		return
 	}
 	m.arrange(d)
+}
+
+// note stores a row in place of the one that d has, with its events. Nothing is in it
+// that anybody acts on, so nothing is woken. The caller holds m.change.
+func (m *Manager) note(ctx context.Context, d domain, row state.Rollout, events ...state.Event) error {
+	if err := m.store(ctx, &row, d.name, events...); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if known := m.domains[d.name]; known != nil && known.row == d.row {
+		known.row = &row
+	}
+	return nil
 }
 
 // put stores a row with its events, and has the reconciler bring it about. The

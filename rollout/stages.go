@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/stshost/stshost/internal/state"
@@ -37,6 +38,14 @@ func (d *Domain) policy(p place) reconcile.Stage {
 		return reconcile.Stage{Mode: mtasts.ModeEnforce, MaxAge: p.maxAge}
 	}
 	return reconcile.Stage{Mode: mtasts.ModeNone, MaxAge: noneMaxAge}
+}
+
+// maxAge is the max_age of the policy at p.
+func (d *Domain) maxAge(p place) time.Duration { return cmp.Or(d.policy(p).MaxAge, d.Wanted.MaxAge) }
+
+// is reports whether served is the policy at p, whatever MX hosts it names.
+func (d *Domain) is(served mtasts.Policy, p place) bool {
+	return served.Mode == d.policy(p).Mode && served.MaxAge == d.maxAge(p)
 }
 
 // full reports whether p is the last place on the way to enforce.

@@ -143,11 +143,8 @@ func (m *Manager) status(d domain) state.RolloutStatus {
 		s.Mode, s.MaxAge = string(mtasts.ModeNone), seconds(noneMaxAge)
 	} else {
 		s.Profile = d.conf.Profile
-		p := d.conf.policy(placeOf(row))
-		s.Mode, s.MaxAge, s.Full = string(p.Mode), seconds(max(p.MaxAge, 0)), d.conf.full(placeOf(row))
-		if p.MaxAge == 0 {
-			s.MaxAge = seconds(d.conf.Wanted.MaxAge)
-		}
+		p := placeOf(row)
+		s.Mode, s.MaxAge, s.Full = string(d.conf.policy(p).Mode), seconds(d.conf.maxAge(p)), d.conf.full(p)
 		if d.conf.pinned() {
 			s.Pinned, s.Mode, s.MaxAge = d.conf.Wanted.Source, string(d.conf.Wanted.Mode), seconds(d.conf.Wanted.MaxAge)
 			s.Stage, s.Full, s.Entered, s.Confirmed = "", false, time.Time{}, time.Time{}
@@ -207,12 +204,7 @@ func (m *Manager) steps(d domain) []state.RolloutStep {
 	p := placeOf(*d.row)
 	now := m.cfg.Now()
 	step := func(p place) state.RolloutStep {
-		q := d.conf.policy(p)
-		age := q.MaxAge
-		if age == 0 {
-			age = d.conf.Wanted.MaxAge
-		}
-		return state.RolloutStep{Stage: p.stage, Mode: string(q.Mode), MaxAge: seconds(age)}
+		return state.RolloutStep{Stage: p.stage, Mode: string(d.conf.policy(p).Mode), MaxAge: seconds(d.conf.maxAge(p))}
 	}
 	first := step(p)
 	first.Since = d.row.Confirmed
