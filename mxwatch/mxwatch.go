@@ -13,7 +13,6 @@
 package mxwatch
 
 import (
-	"container/heap"
 	"context"
 	"errors"
 	"log/slog"
@@ -21,6 +20,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/stshost/stshost/internal/dispatch"
 	"github.com/stshost/stshost/internal/state"
 	"github.com/stshost/stshost/mtasts"
 )
@@ -76,7 +76,7 @@ type Watch struct {
 	mu      sync.Mutex
 	every   time.Duration // Config.Interval, until SetInterval
 	domains map[string]*domain
-	queue   queue
+	queue   dispatch.Queue[*domain]
 	kick    chan struct{}            // the queue may have another head
 	stored  map[string]state.MXWatch // what the store had at the start, until SetDomains
 	lost    map[string]bool          // of these: the last event was not stored
@@ -203,9 +203,7 @@ func (w *Watch) setDomains(names []string) (gone []string) {
 		}
 		gone = append(gone, name)
 		delete(w.domains, name)
-		if d.index >= 0 {
-			heap.Remove(&w.queue, d.index)
-		}
+		w.queue.Remove(d)
 		if d.cancel != nil {
 			d.cancel()
 		}

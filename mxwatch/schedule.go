@@ -1,7 +1,6 @@
 package mxwatch
 
 import (
-	"container/heap"
 	"context"
 	"time"
 
@@ -13,43 +12,21 @@ import (
 // whoever mended them sees it. It doubles with each look, up to the interval.
 const firstRetry = 10 * time.Minute
 
-// queue is a heap of domains: one goroutine and one timer serve any number of
-// them.
-type queue []*domain
-
-func (q queue) Len() int { return len(q) }
-func (q queue) Less(i, j int) bool {
-	if q[i].soon != q[j].soon {
-		return q[i].soon
+// Before reports whether d is to be looked at before o.
+func (d *domain) Before(o *domain) bool {
+	if d.soon != o.soon {
+		return d.soon
 	}
-	return q[i].due.Before(q[j].due)
+	return d.due.Before(o.due)
 }
-func (q queue) Swap(i, j int) {
-	q[i], q[j] = q[j], q[i]
-	q[i].index, q[j].index = i, j
-}
-func (q *queue) Push(x any) {
-	d := x.(*domain)
-	d.index = len(*q)
-	*q = append(*q, d)
-}
-func (q *queue) Pop() any {
-	old := *q
-	d := old[len(old)-1]
-	old[len(old)-1] = nil
-	*q = old[:len(old)-1]
-	d.index = -1
-	return d
-}
+
+// Place is where the queue keeps d's place in it.
+func (d *domain) Place() *int { return &d.index }
 
 // schedule puts d in the queue for the given time. The caller holds w.mu.
 func (w *Watch) schedule(d *domain, due time.Time) {
 	d.due = due
-	if d.index >= 0 {
-		heap.Fix(&w.queue, d.index)
-	} else {
-		heap.Push(&w.queue, d)
-	}
+	w.queue.Put(d)
 	select {
 	case w.kick <- struct{}{}:
 	default:
@@ -87,7 +64,7 @@ func (w *Watch) next() (*domain, time.Duration) {
 	if ahead := first.due.Sub(w.cfg.Now()); ahead > 0 {
 		return nil, min(ahead, time.Hour)
 	}
-	heap.Pop(&w.queue)
+	w.queue.Next()
 	first.running, first.soon = true, false
 	return first, 0
 }

@@ -1,7 +1,6 @@
 package reconcile
 
 import (
-	"container/heap"
 	"context"
 	"errors"
 	"maps"
@@ -20,44 +19,23 @@ const runTimeout = 2 * time.Minute
 // lane is the queue of the domains of one DNS account. The provider is what
 // holds a run up for long, be it that it does not answer or that it wants to be
 // asked slowly, so no account's domains get all workers. Guarded by
-// Reconciler.mu.
+// Reconciler.mu. What somebody waits for goes before what only has its time; it is
+// never due in the future.
 type lane struct {
-	dueQueue
+	dispatch.Queue[*domain]
 	running int // domains that a worker has, or is to have
 }
 
-// dueQueue is a heap of domains: one goroutine and one timer serve any number of
-// domains. What somebody waits for goes before what only has its time; it is
-// never due in the future.
-type dueQueue []*domain
-
-func (q dueQueue) Len() int           { return len(q) }
-func (q dueQueue) Less(i, j int) bool { return q[i].before(q[j]) }
-func (q dueQueue) Swap(i, j int) {
-	q[i], q[j] = q[j], q[i]
-	q[i].index, q[j].index = i, j
-}
-func (q *dueQueue) Push(x any) {
-	d := x.(*domain)
-	d.index = len(*q)
-	*q = append(*q, d)
-}
-func (q *dueQueue) Pop() any {
-	old := *q
-	d := old[len(old)-1]
-	old[len(old)-1] = nil
-	*q = old[:len(old)-1]
-	d.index = -1
-	return d
-}
-
-// before reports whether d is to be looked at before o, both being due.
-func (d *domain) before(o *domain) bool {
+// Before reports whether d is to be looked at before o, both being due.
+func (d *domain) Before(o *domain) bool {
 	if d.soon != o.soon {
 		return d.soon
 	}
 	return d.due.Before(o.due)
 }
+
+// Place is where the queue keeps d's place in it.
+func (d *domain) Place() *int { return &d.index }
 
 // schedule puts d in the queue for the given time. The caller holds r.mu.
 func (r *Reconciler) schedule(d *domain, due time.Time) {
@@ -67,14 +45,10 @@ func (r *Reconciler) schedule(d *domain, due time.Time) {
 		r.lanes[d.wanted.Target.Account] = l
 	}
 	if d.index >= 0 && d.lane != l {
-		heap.Remove(d.lane, d.index)
+		d.lane.Remove(d)
 	}
 	d.due, d.lane = due, l
-	if d.index >= 0 {
-		heap.Fix(l, d.index)
-	} else {
-		heap.Push(l, d)
-	}
+	l.Put(d)
 	r.kickQueue()
 }
 
@@ -89,7 +63,7 @@ func (r *Reconciler) kickQueue() {
 // unschedule takes d out of the queue. The caller holds r.mu.
 func (r *Reconciler) unschedule(d *domain) {
 	if d.index >= 0 {
-		heap.Remove(d.lane, d.index)
+		d.lane.Remove(d)
 	}
 }
 
@@ -163,7 +137,7 @@ func (r *Reconciler) next() (*domain, time.Duration) {
 		if l.Len() == 0 || l.running >= most {
 			continue
 		}
-		if ahead := l.dueQueue[0].due.Sub(now); ahead > 0 {
+		if ahead := l.Queue[0].due.Sub(now); ahead > 0 {
 			wait = min(wait, ahead)
 		} else if best == nil || l.goesBefore(best) {
 			best = l
@@ -172,7 +146,7 @@ func (r *Reconciler) next() (*domain, time.Duration) {
 	if best == nil {
 		return nil, wait
 	}
-	d := heap.Pop(best).(*domain)
+	d := best.Next()
 	d.running, d.soon = true, false
 	best.running++
 	return d, 0
@@ -181,11 +155,11 @@ func (r *Reconciler) next() (*domain, time.Duration) {
 // goesBefore says which of two lanes gets the next worker: that in which
 // somebody waits, then that which has fewer.
 func (l *lane) goesBefore(o *lane) bool {
-	a, b := l.dueQueue[0], o.dueQueue[0]
+	a, b := l.Queue[0], o.Queue[0]
 	if a.soon == b.soon && l.running != o.running {
 		return l.running < o.running
 	}
-	return a.before(b)
+	return a.Before(b)
 }
 
 // share is how many workers one account's domains may have. A quarter of them
@@ -205,7 +179,7 @@ func (r *Reconciler) share() int {
 func (r *Reconciler) heedClock(now time.Time) {
 	if back := r.looked.Sub(now); back > 0 {
 		for _, l := range r.lanes {
-			for _, d := range l.dueQueue { // which keeps their order
+			for _, d := range l.Queue { // which keeps their order
 				d.due = d.due.Add(-back)
 			}
 		}

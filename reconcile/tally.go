@@ -50,7 +50,7 @@ func (r *Reconciler) Tally(troubled func(domain string) bool) Tally {
 		}
 	}
 	for _, l := range r.lanes {
-		for _, d := range l.dueQueue {
+		for _, d := range l.Queue {
 			if !d.due.After(now) {
 				t.Due++
 				t.Overdue = max(t.Overdue, now.Sub(d.due))

@@ -193,7 +193,7 @@ func (m *Manager) replace(next map[string]*Domain, all map[string]*state.Rollout
 	for name, d := range m.domains {
 		d.conf, d.row, d.kept, d.seen = next[name], all[name], m.goOn(d.kept, keeps[name]), look{}
 		if d.conf == nil && d.row == nil {
-			m.unschedule(d)
+			m.queue.Remove(d)
 			delete(m.domains, name)
 			continue
 		}

@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/stshost/stshost/internal/dispatch"
 	"github.com/stshost/stshost/internal/state"
 	"github.com/stshost/stshost/mtasts"
 	"github.com/stshost/stshost/reconcile"
@@ -103,7 +104,7 @@ type Manager struct {
 
 	mu      sync.Mutex
 	domains map[string]*domain
-	queue   queue
+	queue   dispatch.Queue[*domain]
 	kick    chan struct{}
 }
 

@@ -184,7 +184,7 @@ func (m *Manager) set(name string, row *state.Rollout) {
 	}
 	d.row = row
 	if d.conf == nil && d.row == nil {
-		m.unschedule(d)
+		m.queue.Remove(d)
 		delete(m.domains, name)
 		return
 	}

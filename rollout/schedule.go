@@ -1,7 +1,6 @@
 package rollout
 
 import (
-	"container/heap"
 	"context"
 	"time"
 
@@ -20,28 +19,11 @@ const (
 	again = time.Minute
 )
 
-// queue is a heap of the domains that have something to do at some time.
-type queue []*domain
+// Before reports whether d has something to do before o.
+func (d *domain) Before(o *domain) bool { return d.due.Before(o.due) }
 
-func (q queue) Len() int           { return len(q) }
-func (q queue) Less(i, j int) bool { return q[i].due.Before(q[j].due) }
-func (q queue) Swap(i, j int) {
-	q[i], q[j] = q[j], q[i]
-	q[i].index, q[j].index = i, j
-}
-func (q *queue) Push(x any) {
-	d := x.(*domain)
-	d.index = len(*q)
-	*q = append(*q, d)
-}
-func (q *queue) Pop() any {
-	old := *q
-	d := old[len(old)-1]
-	old[len(old)-1] = nil
-	*q = old[:len(old)-1]
-	d.index = -1
-	return d
-}
+// Place is where the queue keeps d's place in it.
+func (d *domain) Place() *int { return &d.index }
 
 // Run takes domains along until ctx ends, and waits for what is under way, which
 // ends with ctx too. It always returns nil.
@@ -73,7 +55,7 @@ func (m *Manager) WakeAll() {
 func (m *Manager) arrange(d *domain) {
 	switch {
 	case !d.busy():
-		m.unschedule(d)
+		m.queue.Remove(d)
 	case d.running:
 		d.again = true
 	default:
@@ -98,21 +80,10 @@ func (d *domain) busy() bool {
 // schedule puts d in the queue. The caller holds m.mu.
 func (m *Manager) schedule(d *domain, due time.Time) {
 	d.due = due
-	if d.index >= 0 {
-		heap.Fix(&m.queue, d.index)
-	} else {
-		heap.Push(&m.queue, d)
-	}
+	m.queue.Put(d)
 	select {
 	case m.kick <- struct{}{}:
 	default:
-	}
-}
-
-// unschedule takes d out of the queue. The caller holds m.mu.
-func (m *Manager) unschedule(d *domain) {
-	if d.index >= 0 {
-		heap.Remove(&m.queue, d.index)
 	}
 }
 
@@ -127,7 +98,7 @@ func (m *Manager) dequeue() (*domain, time.Duration) {
 	if wait := m.queue[0].due.Sub(m.cfg.Now()); wait > 0 {
 		return nil, min(wait, time.Hour)
 	}
-	d := heap.Pop(&m.queue).(*domain)
+	d := m.queue.Next()
 	d.running = true
 	return d, 0
 }
