@@ -104,7 +104,7 @@ func (m *Manager) start(ctx context.Context, name string, o state.RolloutOrder) 
 	if row.Paused {
 		return status, false, &state.StageError{Text: fmt.Sprintf("the rollout of %s is paused; `stshost rollout resume %s` has it go on", name, name)}
 	}
-	if g, held := closed(status.Gates); held && !g.Awaited {
+	if g, held := state.ClosedGate(status.Gates); held && !g.Awaited {
 		return status, false, &state.RefusedError{Status: status, Gate: g}
 	}
 	m.change.Lock()

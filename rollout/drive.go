@@ -171,7 +171,7 @@ func (m *Manager) driveOn(ctx context.Context, name string) (next time.Time, err
 	}
 	now := m.cfg.Now()
 	m.noteLook(name, look{at: now, gates: gates})
-	g, held := closed(gates)
+	g, held := state.ClosedGate(gates)
 	switch {
 	case !held:
 		return now.Add(again), m.step(ctx, d, f, gates)

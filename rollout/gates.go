@@ -47,25 +47,6 @@ func judge(f facts) []state.Gate {
 	return gates
 }
 
-// closed is the first gate that keeps a domain from its next step and will not be
-// met by itself, then the first that will; false: all are open.
-func closed(gates []state.Gate) (state.Gate, bool) {
-	var awaited *state.Gate
-	for i, g := range gates {
-		switch {
-		case g.Open():
-		case !g.Awaited:
-			return g, true
-		case awaited == nil || g.At.After(awaited.At):
-			awaited = &gates[i]
-		}
-	}
-	if awaited == nil {
-		return state.Gate{}, false
-	}
-	return *awaited, true
-}
-
 // policyGate: what is to be lengthened must be what senders see.
 func (f facts) policyGate() state.Gate {
 	g := state.Gate{Name: state.GatePolicy, Wanted: "confirmed on every authoritative server"}

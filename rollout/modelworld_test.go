@@ -329,30 +329,21 @@ func (w *modelWorld) Release(_ context.Context, domain string) error {
 // DNS, with two name servers.
 
 func (w *modelWorld) Push(ctx context.Context, t state.Target, txt string) error {
-	if err := w.outside(ctx); err != nil {
-		return err
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	switch {
-	case w.dead:
-		return errKilled
-	case w.manual:
-		return fmt.Errorf("print: %w", state.ErrManual)
-	case w.pushErr != nil:
-		return w.pushErr
-	}
-	domain := strings.TrimPrefix(t.Name, mtasts.RecordName(""))
-	w.pushed(domain, txt)
-	w.setRecords(domain, txt)
-	w.pushes++
-	if w.lies {
-		return errors.New("the connection to the provider broke")
-	}
-	return nil
+	return w.provider(ctx, t, func(domain string) {
+		w.pushed(domain, txt)
+		w.setRecords(domain, txt)
+	})
 }
 
 func (w *modelWorld) Withdraw(ctx context.Context, t state.Target) error {
+	return w.provider(ctx, t, func(domain string) {
+		w.withdrawn(domain)
+		w.setRecords(domain)
+	})
+}
+
+// provider has the DNS provider change the records of a target.
+func (w *modelWorld) provider(ctx context.Context, t state.Target, change func(domain string)) error {
 	if err := w.outside(ctx); err != nil {
 		return err
 	}
@@ -366,9 +357,7 @@ func (w *modelWorld) Withdraw(ctx context.Context, t state.Target) error {
 	case w.pushErr != nil:
 		return w.pushErr
 	}
-	domain := strings.TrimPrefix(t.Name, mtasts.RecordName(""))
-	w.withdrawn(domain)
-	w.setRecords(domain)
+	change(strings.TrimPrefix(t.Name, mtasts.RecordName("")))
 	w.pushes++
 	if w.lies {
 		return errors.New("the connection to the provider broke")

@@ -49,7 +49,7 @@ func (m *Manager) driveAgain(ctx context.Context, d domain, served mtasts.Policy
 	f.to = to
 	now := m.cfg.Now()
 	m.noteLook(d.name, look{at: now, gates: gates})
-	g, held := closed(gates)
+	g, held := state.ClosedGate(gates)
 	if held && g.Awaited {
 		return now.Add(recheck), nil
 	}

@@ -169,7 +169,7 @@ func (m *Manager) status(d domain) state.RolloutStatus {
 
 // addAwaited says what a domain on its way waits for.
 func (m *Manager) addAwaited(d domain, s *state.RolloutStatus) {
-	g, held := closed(s.Gates)
+	g, held := state.ClosedGate(s.Gates)
 	switch {
 	case d.row.Goal == state.GoalRetire && d.row.Stage == state.StageRetiring:
 		s.Awaits = "the policy says none; the record goes once no sender can hold an earlier policy"

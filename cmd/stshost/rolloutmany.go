@@ -231,7 +231,7 @@ func (m *manyRollouts) askOne(ctx context.Context, before state.RolloutStatus) (
 	s, err := do(ctx, before.Domain, m.order)
 	var refused *state.RefusedError
 	var pinned *state.PinnedError
-	g, closed := closedGate(s.Gates)
+	g, closed := state.ClosedGate(s.Gates)
 	switch {
 	case errors.As(err, &refused):
 		t.Outcome, t.Gate, t.Error, t.Remedy, s = turnRefused, &refused.Gate, refused.Error(), refused.Remedy(), refused.Status
@@ -349,7 +349,7 @@ func (m *manyRollouts) planTable(st style) string {
 			continue
 		}
 		next, gate := t.Rollout.Steps[1], "-"
-		if g, closed := closedGate(t.Rollout.Gates); closed {
+		if g, closed := state.ClosedGate(t.Rollout.Gates); closed {
 			value := g.Value
 			if st.width == 0 {
 				value = glance(value)

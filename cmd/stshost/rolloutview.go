@@ -181,7 +181,7 @@ func (st style) rolloutPlan(s state.RolloutStatus) string {
 	b.WriteString(st.wrapped(escaped(s.Domain+": what a rollout would do as things stand; nothing was changed")) + "\n")
 	b.WriteString("\n" + st.gates(s.Gates) + "\n" + st.steps(s.Steps) + "\n")
 	text := "It would start, and make the first step at once: every gate is open."
-	g, closed := closedGate(s.Gates)
+	g, closed := state.ClosedGate(s.Gates)
 	switch {
 	case closed && g.Awaited:
 		text = "It would start, and wait: " + s.Awaits
@@ -196,21 +196,6 @@ func (st style) rolloutPlan(s state.RolloutStatus) string {
 		b.WriteString(st.wrapped("What to do: "+escaped(g.Remedy)) + "\n")
 	}
 	return b.String()
-}
-
-// closedGate is the first gate that somebody has to open, or else the one that
-// opens by itself last; false: all are open.
-func closedGate(gates []state.Gate) (last state.Gate, closed bool) {
-	for _, g := range gates {
-		switch {
-		case g.Open():
-		case !g.Awaited:
-			return g, true
-		case !closed || g.At.After(last.At):
-			last, closed = g, true
-		}
-	}
-	return last, closed
 }
 
 // nothingLeft says of a domain that it has arrived.

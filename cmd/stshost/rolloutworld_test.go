@@ -1,10 +1,8 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -65,41 +63,6 @@ func (w *stagedWorld) rolloutNow() time.Time {
 func (w *stagedWorld) start() {
 	w.t.Helper()
 	w.s = w.startIn(environment{rolloutNow: w.rolloutNow})
-}
-
-// startIn is start in surroundings of which some are given.
-func (w *world) startIn(env environment) *running {
-	w.t.Helper()
-	w.writeConfig()
-	cfg, err := loadConfigToStart(w.config())
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	env.dnsTransport, env.now, env.certStore, env.notifyWindow, env.ownEvery = w.transport, w.now, w.certStore, w.notifyWindow, 20*time.Millisecond
-	log := &logBuffer{}
-	ctx, cancel := context.WithCancel(context.Background())
-	var s *service
-	eventually(w.t, func() error {
-		s, err = newService(ctx, cfg, slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: w.level})), env)
-		if err != nil && !strings.Contains(err.Error(), "another program does") {
-			cancel()
-			w.t.Fatal(err)
-		}
-		return err // a child that another test has just forked holds our last life's listener for a moment
-	})
-	done := make(chan error, 1)
-	go func() { done <- s.run(ctx, nil) }()
-	r := &running{service: s, w: w, log: log}
-	r.stop = sync.OnceValue(func() error { cancel(); return <-done })
-	w.t.Cleanup(func() {
-		if err := r.stop(); err != nil {
-			w.t.Errorf("serve ended with: %v", err)
-		}
-		if w.t.Failed() {
-			w.t.Logf("log of stshost:\n%s", log.String())
-		}
-	})
-	return r
 }
 
 // restart ends stshost's life and begins another.

@@ -158,19 +158,29 @@ type running struct {
 // start writes the config and runs stshost on it until stop or the test's end.
 func (w *world) start() *running {
 	w.t.Helper()
+	return w.startIn(environment{})
+}
+
+// startIn is start in surroundings of which some are given.
+func (w *world) startIn(env environment) *running {
+	w.t.Helper()
 	w.writeConfig()
 	cfg, err := loadConfigToStart(w.config())
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	env.dnsTransport, env.now, env.certStore, env.notifyWindow, env.ownEvery = w.transport, w.now, w.certStore, w.notifyWindow, 20*time.Millisecond
 	log := &logBuffer{}
 	ctx, cancel := context.WithCancel(context.Background())
-	s, err := newService(ctx, cfg, slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: w.level})),
-		environment{dnsTransport: w.transport, now: w.now, certStore: w.certStore, notifyWindow: w.notifyWindow, ownEvery: 20 * time.Millisecond})
-	if err != nil {
-		cancel()
-		w.t.Fatal(err)
-	}
+	var s *service
+	eventually(w.t, func() error {
+		s, err = newService(ctx, cfg, slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: w.level})), env)
+		if err != nil && !strings.Contains(err.Error(), "another program does") {
+			cancel()
+			w.t.Fatal(err)
+		}
+		return err // a child that another test has just forked holds our last life's listener for a moment
+	})
 	done := make(chan error, 1)
 	go func() { done <- s.run(ctx, nil) }()
 	r := &running{service: s, w: w, log: log}

@@ -134,6 +134,21 @@ type Gate struct {
 // Open reports whether the gate lets a step pass.
 func (g Gate) Open() bool { return g.State == GateMet || g.State == GateWaived }
 
+// ClosedGate is the first of the gates that keeps a domain from its next step and is
+// not met by itself, or else the one that is met by itself last; false: all are open.
+func ClosedGate(gates []Gate) (last Gate, closed bool) {
+	for _, g := range gates {
+		switch {
+		case g.Open():
+		case !g.Awaited:
+			return g, true
+		case !closed || g.At.After(last.At):
+			last, closed = g, true
+		}
+	}
+	return last, closed
+}
+
 // RolloutStep is one stage of a plan.
 type RolloutStep struct {
 	Stage  Stage     `json:"stage"`
