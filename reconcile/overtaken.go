@@ -60,7 +60,7 @@ func (t *task) takeOver(ctx context.Context, later string) error {
 			return &blocked{
 				err: fmt.Errorf("%s announces, as %s, a policy that this store knows nothing of, so the store is older than that, and it is not known whether the policy was enforce",
 					mtasts.RecordName(t.wanted.Domain), later),
-				remedy: `restore a newer backup, or say which mode it was with mode = "enforce" or mode = "testing" for this domain in the config; see first that mx there names every MX host`}
+				remedy: `restore a newer backup, or say which mode it was with mode = "enforce" or mode = "testing" for this domain in the config; see first that mx there names every MX host` + t.abandonHint()}
 		case found != nil && strictness(found.Mode) < strictness(t.row.Mode):
 			return &blocked{
 				err: fmt.Errorf("%s announces, as %s, a policy in mode %s that is later than this store, which has it in mode %s",

@@ -64,12 +64,13 @@ func (t *task) withdraw(ctx context.Context) error {
 	return nil
 }
 
-// abandonHint helps where the zone is gone for good, as that of a customer who left.
+// abandonHint helps with a domain that left the config and cannot retire: its zone
+// is gone for good, as that of a customer, or nobody knows what was announced.
 func (t *task) abandonHint() string {
 	if !t.wanted.Left {
 		return ""
 	}
-	return "; if the zone is gone for good, `stshost reload --abandon " + t.wanted.Domain + "` ends it"
+	return "; if nobody needs the domain any more, `stshost reload --abandon " + t.wanted.Domain + "` ends it"
 }
 
 // removalPause is when to look again for a record that was not removed: where a
