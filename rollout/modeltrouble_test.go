@@ -221,17 +221,17 @@ func (m *model) wantWell(t *rapid.T, d string) {
 	m.w.mu.Lock()
 	defer m.w.mu.Unlock()
 	row, has := m.w.db.rollouts[d]
+	if f.asks && strings.Contains(s.State.LastError, " announces") && s.State.Remedy != "" {
+		return // it waits for the operator's word
+	}
 	if !f.inUse {
 		if has && (row.Left || row.Goal == state.GoalRetire) {
-			t.Fatalf("%s left the config 10 weeks ago and is not out: %+v", d, row)
+			t.Fatalf("%s left the config 10 weeks ago and is not out: %+v (%s: %s)", d, row, s.State.Step, s.State.LastError)
 		}
 		return
 	}
 	if err != nil {
 		t.Fatalf("%s: %v", d, err)
-	}
-	if f.asks && strings.Contains(s.State.LastError, " announces") && s.State.Remedy != "" {
-		return // it waits for the operator's word
 	}
 	if r.Stage == state.StageRetired {
 		if known || m.w.served[d] != nil {
