@@ -170,7 +170,10 @@ func (m *model) up(t *rapid.T) {
 		Event:   w.event(func(name string) { mgr.Wake(name) }),
 		Adopted: func(ctx context.Context, name string, p mtasts.Policy) error { return mgr.Adopted(ctx, name, p) },
 	})
-	if err != nil {
+	switch {
+	case err != nil && m.troubled():
+		return // the start fails, and is tried again later
+	case err != nil:
 		t.Fatal(err)
 	}
 	steady(rec)

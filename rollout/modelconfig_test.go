@@ -155,17 +155,29 @@ func (m *model) addOrRemove(t *rapid.T) {
 		}
 	}
 	m.put(f, !f.inUse)
-	if abandon.All || abandon.Domains != nil {
-		m.w.mu.Lock()
-		m.w.fetched(d)
-		f.abandoned, f.asks, f.back = true, true, nil
-		for _, c := range f.held {
-			c.lost = true
+	switch {
+	case abandon.All: // and one whose removal no reload has taken over yet
+		for _, name := range modelDomains {
+			if left := m.w.fates[name]; name == d || !left.inUse && left.live != nil {
+				m.abandon(name, left)
+			}
 		}
-		f.forgetOrders()
-		m.w.mu.Unlock()
+	case abandon.Domains != nil:
+		m.abandon(d, f)
 	}
 	m.load(t, abandon)
+}
+
+// abandon has the rules expect nothing more of a domain that is given up.
+func (m *model) abandon(d string, f *fate) {
+	m.w.mu.Lock()
+	defer m.w.mu.Unlock()
+	m.w.fetched(d)
+	f.abandoned, f.asks, f.back = true, true, nil
+	for _, c := range f.held {
+		c.lost = true
+	}
+	f.forgetOrders()
 }
 
 func (m *model) removeAndAdd(t *rapid.T) {

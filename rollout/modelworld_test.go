@@ -302,6 +302,9 @@ func (w *modelWorld) saveRollout(domain string, next *state.Rollout, events []st
 	w.decided(domain, before, next, events)
 	if next == nil {
 		delete(w.db.rollouts, domain)
+		if f := w.fates[domain]; !f.inUse {
+			f.forgetOrders() // it is out, and begins anew if it returns
+		}
 	} else {
 		w.db.rollouts[domain] = asStored(*next)
 	}

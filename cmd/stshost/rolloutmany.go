@@ -2,51 +2,13 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/stshost/stshost/internal/state"
-	"github.com/stshost/stshost/mtasts"
-	"github.com/stshost/stshost/server"
 )
 
-// startsAtOnce is how many domains the server is asked to start at a time.
-const startsAtOnce = 8
-
-// turn is how it went with one of many domains.
-type turn struct {
-	Domain  string      `json:"domain"`
-	Outcome turnOutcome `json:"outcome"`
-	Gate    *state.Gate `json:"gate,omitempty"`   // that refused
-	Error   string      `json:"error,omitempty"`  // why it was refused, or failed
-	Remedy  string      `json:"remedy,omitempty"` // against that
-
-	Rollout *state.RolloutStatus `json:"rollout,omitempty"`
-}
-
-type turnOutcome string
-
-// The outcomes.
-const (
-	turnStarted   turnOutcome = "started"
-	turnStartable turnOutcome = "startable" // with --plan
-	turnOnItsWay  turnOutcome = "on-its-way"
-	turnDone      turnOutcome = "done"
-	turnRefused   turnOutcome = "refused"
-	turnPinned    turnOutcome = "pinned"
-	turnPaused    turnOutcome = "paused"
-	turnLeaving   turnOutcome = "leaving"
-	turnFailed    turnOutcome = "failed"
-	turnLeft      turnOutcome = "left" // not asked for yet
-)
-
-// turnWords are the outcomes as a sum says them, in its order.
-var turnWords = []struct {
-	outcome turnOutcome
-	words   string
-}{
+// rolloutWords are the outcomes of a rollout as a sum says them, in its order.
+var rolloutWords = []outcomeWords{
 	{turnStarted, "started"}, {turnStartable, "can start"}, {turnOnItsWay, "on their way already"}, {turnDone, "done already"},
 	{turnRefused, "refused"}, {turnPinned, "pinned in the config"}, {turnPaused, "paused"}, {turnLeaving, "leaving MTA-STS"},
 	{turnFailed, "failed"}, {turnLeft, "not started yet"},
@@ -54,79 +16,28 @@ var turnWords = []struct {
 
 // many starts the rollouts of domains, or of all that the flags mean, and follows
 // them.
-func (r *roller) many(ctx context.Context, domains []string) error {
-	all, err := r.client.Rollouts(ctx)
+func (r *roller) many(ctx context.Context) error {
+	domains, err := r.of(ctx, r.client)
 	if err != nil {
 		return err
 	}
-	m := &manyRollouts{roller: r, named: domains, turns: []turn{}}
-	if domains == nil {
-		if all, err = r.chosen(all); err != nil {
-			return err
-		}
-	} else {
-		all = ofNames(all, domains)
+	m := &manyRollouts{roller: r}
+	m.round = round{
+		named: r.named != nil, without: m.without, give: m.give, report: m.text, most: r.batch,
+		first: func(s state.RolloutStatus) bool { return onTheWay(s) && !s.Paused },
 	}
-	err = m.start(ctx, all)
-	if err := r.answer(m.result(), m.text); err != nil {
+	if err := m.run(ctx, r.screen, domains); err != nil {
 		return err
 	}
-	switch {
-	case errors.Is(err, server.ErrNotRunning):
-		return errors.New("the server went away before every domain was asked for; start it, and run this again for those that are left")
-	case ctx.Err() != nil:
-		return errors.New("interrupted before every domain was asked for; run it again for those that are left")
-	case r.plan || r.detach || r.json || !r.live:
+	if r.plan || r.detach || r.json || !r.live {
 		return m.code()
 	}
 	return m.follow(ctx)
 }
 
-// chosen are the domains that --all or --profile means: those of the config.
-func (r *roller) chosen(all []state.RolloutStatus) ([]state.RolloutStatus, error) {
-	var profiles []string
-	all = slices.DeleteFunc(all, func(s state.RolloutStatus) bool {
-		if s.Profile != "" && !slices.Contains(profiles, s.Profile) {
-			profiles = append(profiles, s.Profile)
-		}
-		return s.Left || !r.all && s.Profile != r.profile
-	})
-	switch {
-	case len(all) > 0:
-		return all, nil
-	case r.all:
-		return nil, errors.New("the server has no domain; add a [[domain]] to the config and reload")
-	case len(profiles) == 0:
-		return nil, fmt.Errorf("no domain has the profile %q, or any", r.profile)
-	}
-	slices.Sort(profiles)
-	return nil, fmt.Errorf("no domain has the profile %q; the profiles are %s", r.profile, strings.Join(profiles, ", "))
-}
-
-// ofNames are the domains of these names. Of one that is not among all only the
-// name is known, and the server says what is wrong with it.
-func ofNames(all []state.RolloutStatus, names []string) []state.RolloutStatus {
-	known := make(map[string]state.RolloutStatus, len(all))
-	for _, s := range all {
-		known[s.Domain] = s
-	}
-	var chosen []state.RolloutStatus
-	taken := map[string]bool{}
-	for _, name := range slices.Sorted(slices.Values(names)) {
-		s, ok := known[name]
-		if domain, host := mtasts.PolicyDomain(name); !ok && host {
-			s, ok = known[domain] // as with askDomain
-		}
-		if !ok {
-			s = state.RolloutStatus{Domain: name}
-		}
-		if !taken[s.Domain] {
-			taken[s.Domain] = true
-			chosen = append(chosen, s)
-		}
-	}
-	return chosen
-}
+// onTheWay reports whether a domain is on its way to enforce, be it paused or held
+// up.
+func onTheWay(s state.RolloutStatus) bool { return s.Goal == state.GoalEnforce && s.Pinned == "" }
 
 // manyRollouts is how it goes with many domains.
 type manyRollouts struct {
