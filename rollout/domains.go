@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -151,10 +152,7 @@ func (m *Manager) wantedOf(ctx context.Context, domains []Domain, r *rows) (all 
 // wanted is a domain of the config for the reconciler, at the stage that it has.
 func (m *Manager) wanted(ctx context.Context, conf *Domain, row *state.Rollout) (reconcile.Wanted, kept, error) {
 	w := conf.Wanted
-	if conf.pinned() {
-		return w, kept{}, nil // the config's word
-	}
-	if row != nil {
+	if row != nil && !conf.pinned() {
 		w.MX = union(w.MX, row.MX)
 		w.Stage = conf.policy(placeOf(*row))
 		w.Withdraw = row.Stage == state.StageWithdrawing
@@ -163,11 +161,11 @@ func (m *Manager) wanted(ctx context.Context, conf *Domain, row *state.Rollout) 
 		}
 	}
 	served, ok := m.cfg.Served(w.Domain)
-	if ok && row != nil && m.overdue(conf, *row, served) {
+	if ok && row != nil && !conf.pinned() && m.overdue(conf, *row, served) {
 		from, _ := conf.found(served, nil)
 		w.Stage = conf.policy(from)
 	}
-	leads := w.Stage.Mode == "" || w.Stage.Mode == mtasts.ModeEnforce
+	leads := cmp.Or(w.Mode, w.Stage.Mode, mtasts.ModeEnforce) == mtasts.ModeEnforce
 	if !ok || !leads || served.Mode != mtasts.ModeEnforce || len(missing(w.MX, served.MX)) == 0 {
 		return w, kept{}, nil
 	}

@@ -97,6 +97,9 @@ func (m *Manager) tellLive(ctx context.Context, d domain, live []string) error {
 		fmt.Sprintf("the config does not name %s any more, but the DNS still has it as an MX host: the policy goes on naming it, as senders would refuse it otherwise", names))
 	e.Remedy = "remove its MX record, or add it to mx in the config again"
 	e.Evidence = map[string]string{"new_mx": strings.Join(live, " "), "mx": strings.Join(m.namedBy(d), " ")}
+	if d.conf.pinned() {
+		return m.store(ctx, nil, d.name, e)
+	}
 	row, err := m.rowOf(ctx, &d)
 	if err != nil {
 		return err

@@ -159,11 +159,11 @@ func (w *modelWorld) serves(domain string, old, body []byte) {
 	stepping := f.stepping
 	f.stepping = false
 	q, err := mtasts.ParsePolicy(old)
-	if err != nil || f.live == nil || f.live.pinned() || p.Mode != mtasts.ModeEnforce {
+	if err != nil || f.live == nil || p.Mode != mtasts.ModeEnforce {
 		return
 	}
 	// No step to enforce is served on what the MX hosts were long ago.
-	if stepping && f.steady() {
+	if stepping && !f.live.pinned() && f.steady() {
 		if reason := w.unfit(f, p.MX, f.stepWaived); reason != "" {
 			w.fault(domain, "a step is served although "+reason, string(body), f.hosts, f.ill)
 		}
@@ -210,7 +210,7 @@ func (w *modelWorld) delivers(f *fate, p mtasts.Policy) bool {
 func (w *modelWorld) unfit(f *fate, patterns []string, waived map[string]bool) string {
 	p := mtasts.Policy{MX: patterns}
 	elsewhere := f.evidence != nil && time.Since(f.evidence.Time) < freshness+slack && slices.Equal(slices.Sorted(slices.Values(f.evidence.MX)), slices.Sorted(slices.Values(patterns)))
-	sums := f.sums(time.Now().Add(-1000 * time.Hour))
+	sums := f.sums(f.wasShown.Add(-slack)) // of the stage that ends
 	reported := sums != nil && sums.Failed == 0 && sums.Reporters >= max(1, f.live.Reporters)
 	if w.resolver != nil {
 		switch {

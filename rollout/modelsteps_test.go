@@ -27,6 +27,7 @@ var tells = map[string]func(a, b *state.Rollout) bool{
 	},
 	state.KindDomainLeft: func(a, b *state.Rollout) bool { return b != nil && b.Left && (a == nil || !a.Left) },
 	state.KindMXAccepted: func(a, b *state.Rollout) bool { return b != nil && (a == nil || !slices.Equal(a.MX, b.MX)) },
+	state.KindMXDrift:    func(_, _ *state.Rollout) bool { return true }, // of a name that stays, whatever the row
 }
 
 // decided holds a change of a rollout, as the store gets it, against the rules. The
