@@ -43,7 +43,7 @@ func drift(seen state.MXCheck, next state.MXWatch, p mtasts.Policy, failed *stat
 	e := state.Event{
 		Time: seen.Time, Kind: state.KindMXDrift, Severity: state.SeverityInfo, Domain: seen.Domain,
 		Text: "the MX records name what the policy does not: " + some(hosts),
-		Remedy: "`stshost mx accept " + seen.Domain + "` takes them into the policy, which goes on naming the old ones; " +
+		Remedy: "`stshost mx accept " + strings.Join(append([]string{seen.Domain}, hosts[:min(len(hosts), named)]...), " ") + "` takes them into the policy, which goes on naming the old ones; " +
 			"if you do not know them, somebody may be forging the MX records: look at who can change the zone",
 		Evidence: policyEvidence(p),
 	}
@@ -59,11 +59,13 @@ func drift(seen state.MXCheck, next state.MXWatch, p mtasts.Policy, failed *stat
 	return next, &e
 }
 
+// named is how many of many names are told.
+const named = 5
+
 // some are the first of many names.
 func some(names []string) string {
-	const most = 5
-	if more := len(names) - most; more > 0 {
-		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), more)
+	if more := len(names) - named; more > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:named], ", "), more)
 	}
 	return strings.Join(names, ", ")
 }

@@ -36,7 +36,7 @@ func TestWhatADriftSays(t *testing.T) {
 		same(t, "event", e, state.Event{
 			Time: time.Now(), Kind: "mx.drift", Severity: state.SeverityInfo, Domain: example,
 			Text: "the MX records name what the policy does not: mx9.example.net, mx8.example.net",
-			Remedy: "`stshost mx accept example.com` takes them into the policy, which goes on naming the old ones; " +
+			Remedy: "`stshost mx accept example.com mx9.example.net mx8.example.net` takes them into the policy, which goes on naming the old ones; " +
 				"if you do not know them, somebody may be forging the MX records: look at who can change the zone",
 			Evidence: map[string]string{
 				"mode": "enforce", "mx": "mx1.example.com mx2.example.com", "new_mx": "mx9.example.net mx8.example.net",

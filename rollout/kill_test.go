@@ -73,7 +73,14 @@ func acceptMX(wait time.Duration) deed {
 // in the config.
 func edit(by func(f *fate), wait time.Duration) deed {
 	return deed{wait: wait, do: func(l *lives) error {
-		l.change(l.f, func() { by(l.f); l.f.conf.edited = time.Now() })
+		l.change(l.f, func() {
+			by(l.f)
+			l.f.conf.edited = time.Now()
+			if l.f.inUse { // it goes on before the reload has an answer
+				d := l.f.conf.domain(victim)
+				l.f.live = &d
+			}
+		})
 		return l.reload(Abandon{})
 	}}
 }
@@ -143,8 +150,8 @@ var killStories = []killStory{
 		deeds: []deed{ascend(order, 15*time.Hour), restart(2 * day), restart(day)},
 	},
 	{
-		name: "back to testing", before: []deed{full}, least: 20,
-		deeds: []deed{rollBack(day), restart(day)},
+		name: "back to testing and to enforce again", before: []deed{full}, least: 60,
+		deeds: []deed{rollBack(time.Hour), restart(time.Hour), ascend(order, 2*day), restart(day)},
 	},
 	{
 		name: "out of MTA-STS and back", before: []deed{full}, least: 40,
@@ -183,6 +190,7 @@ var killStories = []killStory{
 func TestKilledAtEveryCall(t *testing.T) {
 	for _, s := range killStories {
 		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
 			var whole *lives
 			synctest.Test(t, func(t *testing.T) { whole = s.tell(newLives(t, 0, 0)) })
 			for kill, reached := 1, true; reached; kill++ {

@@ -94,9 +94,6 @@ func (l *lives) wantLike(whole *lives) {
 	for _, b := range l.w.broken {
 		what, detail, _ := strings.Cut(b, "\x00")
 		l.errorf("%s: %s", what, detail)
-		for _, c := range l.history {
-			l.errorf("DEBUG %s %+v %s", c.at, c.row, c.kinds())
-		}
 
 	}
 	for i, is := range l.places {

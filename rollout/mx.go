@@ -11,9 +11,9 @@ import (
 )
 
 // AcceptMX has the policy of a domain name the MX hosts that the DNS has and it does
-// not, beside those that it names. It is the operator who vouches for them: a forged
-// answer must not enter a policy by itself.
-func (m *Manager) AcceptMX(ctx context.Context, name string) (state.MXChange, error) {
+// not, beside those that it names; with hosts: these of them, and no other. It is the
+// operator who vouches for them: a forged answer must not enter a policy by itself.
+func (m *Manager) AcceptMX(ctx context.Context, name string, hosts ...string) (state.MXChange, error) {
 	d, ok := m.get(name)
 	switch {
 	case !ok || d.conf == nil:
@@ -31,12 +31,19 @@ func (m *Manager) AcceptMX(ctx context.Context, name string) (state.MXChange, er
 	if d, ok = m.get(name); !ok || d.conf == nil {
 		return state.MXChange{}, errNotHosted(name)
 	}
-	mx := m.namedBy(d)
-	fresh := missing(mx, nameable(seen.Hosts))
+	mx, there := m.namedBy(d), nameable(seen.Hosts)
+	fresh := missing(mx, there)
+	if len(hosts) > 0 {
+		if unknown := slices.DeleteFunc(slices.Clone(hosts), func(h string) bool { return slices.Contains(there, h) }); len(unknown) > 0 {
+			return state.MXChange{}, &state.StageError{Text: fmt.Sprintf("the DNS has no MX record of %s with %s; what the policy is to name before that goes into its mx in the config",
+				name, strings.Join(unknown, ", "))}
+		}
+		fresh = missing(mx, hosts)
+	}
 	change := state.MXChange{Domain: name, Accepted: append([]string{}, fresh...), MX: append([]string{}, mx...)}
 	switch {
 	case len(fresh) == 0:
-		change.Text = "the policy names every MX host that the DNS has; nothing was changed"
+		change.Text = "the policy names " + namedAll(hosts) + "; nothing was changed"
 		return change, nil
 	case d.conf.pinned():
 		return change, &state.StageError{Text: fmt.Sprintf("the config decides the policy of %s, as it pins its mode at %s: add %s to its mx there and reload",
@@ -46,8 +53,31 @@ func (m *Manager) AcceptMX(ctx context.Context, name string) (state.MXChange, er
 		return change, err
 	}
 	change.MX = append(change.MX, fresh...)
-	change.Text = fmt.Sprintf("the policy names %s from now on, beside %s; write them into mx in the config when it suits you", strings.Join(fresh, ", "), strings.Join(mx, ", "))
+	change.Text = fmt.Sprintf("the policy names %s from now on, beside %s; write what is new into mx in the config when it suits you%s",
+		strings.Join(fresh, ", "), strings.Join(mx, ", "), doubts(seen, fresh))
 	return change, nil
+}
+
+func namedAll(hosts []string) string {
+	if len(hosts) == 0 {
+		return "every MX host that the DNS has"
+	}
+	return strings.Join(hosts, ", ") + " already"
+}
+
+// doubts is what to know of MX hosts that a policy names from now on.
+func doubts(seen state.MXCheck, fresh []string) (text string) {
+	for _, f := range seen.Findings {
+		host, _, _ := strings.Cut(f.Subject, " (")
+		if f.Status == state.CheckFail && !aboutNames(f.Code) && slices.Contains(fresh, host) {
+			text += "; senders refuse " + host + " all the same: " + strings.TrimPrefix(f.Text, host+": ")
+			break
+		}
+	}
+	if !seen.Validated {
+		text += "; DNSSEC does not vouch for the MX records, so see that the names are yours"
+	}
+	return text
 }
 
 // nameable are those of the hosts that a policy can name: an MX record may have

@@ -33,5 +33,5 @@ type Rollouts interface {
 	// without loss of mail.
 	Horizon(ctx context.Context, domain, mx string) (state.Horizon, error)
 	// AcceptMX has the policy name the MX hosts that the DNS has and it does not.
-	AcceptMX(ctx context.Context, domain string) (state.MXChange, error)
+	AcceptMX(ctx context.Context, domain string, hosts ...string) (state.MXChange, error)
 }

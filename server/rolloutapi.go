@@ -40,6 +40,17 @@ type horizonInput struct {
 	MX     string `query:"mx" maxLength:"255" doc:"MX host to ask about; A-labels or U-labels, in any case. Without it: the domain as a whole" example:"mx1.example.com"`
 }
 
+// mxOrder says which MX hosts are meant; without any: all that the DNS has.
+type mxOrder struct {
+	Hosts []string `json:"hosts,omitempty" maxItems:"100" doc:"These and no others; A-labels or U-labels, in any case"`
+}
+
+// mxInput is the input of an operation on MX hosts; without a body all are meant.
+type mxInput struct {
+	Domain string `path:"domain" maxLength:"255" doc:"Policy domain; A-labels or U-labels, in any case" example:"example.com"`
+	Body   *mxOrder
+}
+
 // order returns the domain and the order in the form that Rollouts knows.
 func (in *rolloutInput) order(now time.Time) (domain string, o state.RolloutOrder, err error) {
 	if domain, err = domainName(in.Domain); err != nil || in.Body == nil {
@@ -95,7 +106,7 @@ func (s *Server) mountRollouts(api huma.API, stopping context.Context) {
 	register(s, api, post("retire", "/retire", "Take a domain out of MTA-STS, in the order of RFC 8461 §8.3"), s.onDomain(s.cfg.Rollouts.Retire))
 	register(s, api, get("get-horizon", "/horizon", "Say when an MX host, or the domain as a whole, can go without loss of mail"), s.apiHorizon)
 	register(s, api, post("accept-mx", "/mx/accept", "Have the policy name the MX hosts that the DNS has and it does not"),
-		func(ctx context.Context, in *byDomain) (state.MXChange, error) {
+		func(ctx context.Context, in *mxInput) (state.MXChange, error) {
 			return s.apiAcceptMX(ctx, stopping, in)
 		})
 }
@@ -146,14 +157,24 @@ func (s *Server) apiHorizon(ctx context.Context, in *horizonInput) (state.Horizo
 	return h, err
 }
 
-func (s *Server) apiAcceptMX(ctx, stopping context.Context, in *byDomain) (state.MXChange, error) {
+func (s *Server) apiAcceptMX(ctx, stopping context.Context, in *mxInput) (state.MXChange, error) {
 	domain, err := domainName(in.Domain)
 	if err != nil {
 		return state.MXChange{}, err
 	}
+	var hosts []string
+	if in.Body != nil {
+		for _, h := range in.Body.Hosts {
+			host, err := domainName(h)
+			if err != nil {
+				return state.MXChange{}, fmt.Errorf("hosts: %w", err)
+			}
+			hosts = append(hosts, host)
+		}
+	}
 	ctx, end := bounded(ctx, stopping, rolloutTimeout)
 	defer end()
-	c, err := s.cfg.Rollouts.AcceptMX(ctx, domain)
+	c, err := s.cfg.Rollouts.AcceptMX(ctx, domain, hosts...)
 	c.Accepted, c.MX = append([]string{}, c.Accepted...), append([]string{}, c.MX...)
 	return c, err
 }

@@ -40,6 +40,12 @@ func TestRolloutsThroughTheClient(t *testing.T) {
 	same(t, h.Bodies[0].MX, []string{"mx1.xn--bcher-kva.example"}, err)
 	h, err = c.Horizon(ctx, "a.example", "")
 	same(t, h, state.Horizon{Domain: "a.example", Until: r.now, Open: true, Text: "not yet", Remedy: "wait", Bodies: []state.HorizonBody{}}, err)
+	if _, err := c.AcceptMX(ctx, "a.example", "MX2.bücher.example"); err != nil {
+		t.Error(err)
+	}
+	if _, err = c.AcceptMX(ctx, "a.example", "mx_2"); err == nil || !strings.Contains(err.Error(), "hosts: ") {
+		t.Errorf("what is no host: %v", err)
+	}
 	m, err := c.AcceptMX(ctx, "a.example")
 	same(t, m, state.MXChange{Domain: "a.example", Accepted: []string{}, MX: []string{"mx1.a.example"}, Text: "nothing to accept"}, err)
 
@@ -47,7 +53,7 @@ func TestRolloutsThroughTheClient(t *testing.T) {
 	text, err := json.Marshal(order)
 	same(t, r.asked, []string{
 		"StartRollout a.example " + string(text), "PlanRollout a.example {}", "Rollout a.example", "PauseRollout a.example", "ResumeRollout a.example",
-		"Rollback a.example", "Retire a.example", "Horizon a.example mx1.xn--bcher-kva.example", "Horizon a.example ", "AcceptMX a.example",
+		"Rollback a.example", "Retire a.example", "Horizon a.example mx1.xn--bcher-kva.example", "Horizon a.example ", "AcceptMX a.example mx2.xn--bcher-kva.example", "AcceptMX a.example ",
 	}, err)
 }
 

@@ -73,10 +73,11 @@ func (c *Client) Horizon(ctx context.Context, domain, mx string) (state.Horizon,
 	return r, err
 }
 
-// AcceptMX has the policy name the MX hosts that the DNS has and it does not.
-func (c *Client) AcceptMX(ctx context.Context, domain string) (state.MXChange, error) {
+// AcceptMX has the policy name the MX hosts that the DNS has and it does not; with
+// hosts: these of them.
+func (c *Client) AcceptMX(ctx context.Context, domain string, hosts ...string) (state.MXChange, error) {
 	var r state.MXChange
-	err := c.do(ctx, http.MethodPost, &r, "domains", domain, "mx", "accept")
+	err := c.ask(ctx, http.MethodPost, mxOrder{hosts}, &r, "domains/"+url.PathEscape(domain)+"/mx/accept")
 	return r, err
 }
 

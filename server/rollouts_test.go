@@ -116,11 +116,11 @@ func (r *rollouts) Horizon(_ context.Context, domain, mx string) (state.Horizon,
 	return h, r.ask("Horizon", domain, mx)
 }
 
-func (r *rollouts) AcceptMX(ctx context.Context, domain string) (state.MXChange, error) {
+func (r *rollouts) AcceptMX(ctx context.Context, domain string, hosts ...string) (state.MXChange, error) {
 	if r.look != nil {
 		return state.MXChange{}, r.look(ctx)
 	}
-	return state.MXChange{Domain: domain, MX: []string{"mx1.a.example"}, Text: "nothing to accept"}, r.ask("AcceptMX", domain)
+	return state.MXChange{Domain: domain, MX: []string{"mx1.a.example"}, Text: "nothing to accept"}, r.ask("AcceptMX", domain, strings.Join(hosts, " "))
 }
 
 var rolloutTime = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/stshost/stshost/internal/state"
 	"github.com/stshost/stshost/server"
 )
 
@@ -16,19 +17,28 @@ func mxCommand(o *options) *cobra.Command {
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(&cobra.Command{
-		Use:   "accept DOMAIN",
+		Use:   "accept DOMAIN [HOST…]",
 		Short: "Have the policy name the MX hosts that the DNS has and it does not",
 		Long: `Accept adds to the policy of a domain the MX hosts that the DNS has now and that it
-does not name, beside those that it names. It is you who vouches for them: look at
-them before, with 'stshost check DOMAIN', for what is forged in the DNS must not
-enter a policy. Nothing is taken out of the policy; 'stshost horizon DOMAIN --mx HOST'
-says when an old host can go. Write the new ones into mx in the config when it suits
-you.`,
-		Args:              cobra.ExactArgs(1),
+does not name, beside those that it names; name hosts to have these and no other. It
+is you who vouches for them: look at them before, with 'stshost check DOMAIN', for
+what is forged in the DNS must not enter a policy. Nothing is taken out of the policy;
+'stshost horizon DOMAIN --mx HOST' says when an old host can go. Write the new ones
+into mx in the config when it suits you.`,
+		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: action(func(cmd *cobra.Command, args []string) error {
+			var hosts domainList
+			for _, arg := range args[1:] {
+				hosts.add("", arg)
+			}
+			if len(hosts.faults) > 0 {
+				return usageError{hosts.faults[0]}
+			}
 			return onDomain(cmd, o, args[0], func(ctx context.Context, c *server.Client, domain string) error {
-				change, err := askDomain(ctx, domain, c.AcceptMX)
+				change, err := askDomain(ctx, domain, func(ctx context.Context, domain string) (state.MXChange, error) {
+					return c.AcceptMX(ctx, domain, hosts.names...)
+				})
 				if err != nil {
 					return err
 				}

@@ -71,10 +71,17 @@ func TestMXMigration(t *testing.T) {
 	w.sees(old)
 	w.horizon(example, before, "does not name "+after)
 
-	change, err := w.client().AcceptMX(t.Context(), example)
-	if err != nil || !slices.Equal(change.Accepted, []string{after}) || !slices.Equal(change.MX, []string{before, after}) {
+	// One more is there, and nobody vouches for it.
+	const forged = "mx.evil.test"
+	w.noError(w.lab.DNS.Add(example, "MX", "30 "+forged+"."))
+	if _, err := w.client().AcceptMX(t.Context(), example, "mx7."+example); err == nil || !strings.Contains(err.Error(), "no MX record of "+example+" with mx7."+example) {
+		t.Errorf("a host that the DNS does not have was accepted: %v", err)
+	}
+	change, err := w.client().AcceptMX(t.Context(), example, after)
+	if err != nil || !slices.Equal(change.Accepted, []string{after}) || !slices.Equal(change.MX, []string{before, after}) || !strings.Contains(change.Text, "DNSSEC does not vouch") {
 		t.Fatalf("accepted: %+v, %v", change, err)
 	}
+	w.noError(w.lab.DNS.Set(example, "MX", "10 "+before+".", "20 "+after+"."))
 	both := w.renamed(old, before, after)
 	if p := w.policyOf(both); p.Mode != mtasts.ModeEnforce || p.MaxAge != 4*oneWeek {
 		t.Errorf("with both hosts: %+v", p)

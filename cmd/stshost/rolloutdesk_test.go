@@ -167,8 +167,8 @@ func (d *desk) Horizon(ctx context.Context, domain, mx string) (state.Horizon, e
 	return d.horizon, err
 }
 
-func (d *desk) AcceptMX(ctx context.Context, domain string) (state.MXChange, error) {
-	_, err := d.ask(ctx, "AcceptMX", domain)
+func (d *desk) AcceptMX(ctx context.Context, domain string, hosts ...string) (state.MXChange, error) {
+	_, err := d.ask(ctx, strings.Join(append([]string{"AcceptMX"}, hosts...), " "), domain)
 	return d.change, err
 }
 
