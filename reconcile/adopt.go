@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/stshost/stshost/internal/state"
 	"github.com/stshost/stshost/mtasts"
@@ -35,8 +36,13 @@ func (t *task) decideFirst(ctx context.Context) error {
 	switch {
 	case found.policy != nil && len(found.ids) > 0:
 		return t.adopt(ctx, *found.policy, found.body)
-	case t.wanted.Mode != "" || t.row.Adopted:
-		return nil // pinned, or adopted by an earlier look
+	case t.wanted.Mode != "":
+		return nil // pinned
+	case t.row.Adopted && !slices.ContainsFunc(found.ids, func(id string) bool {
+		made, ours := mtasts.IDTime(id)
+		return ours && made.After(t.row.Since) // an older store was restored
+	}):
+		return nil // adopted by an earlier look
 	case len(found.ids) > 0:
 		return t.adoptByDigest(ctx, found)
 	}
@@ -107,7 +113,9 @@ func (t *task) adopt(ctx context.Context, p mtasts.Policy, body []byte) error {
 		if err := t.cfg.Adopted(ctx, t.wanted.Domain, p); err != nil {
 			return err
 		}
-		t.wanted.Stage = Stage{Mode: p.Mode, MaxAge: p.MaxAge}
+		if !t.wanted.Left { // else it leaves all the same
+			t.wanted.Stage = Stage{Mode: p.Mode, MaxAge: p.MaxAge}
+		}
 	}
 	if next != t.row {
 		t.log.Info("found a published policy and adopted it", "domain", t.wanted.Domain,

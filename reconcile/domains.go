@@ -127,7 +127,10 @@ func (r *Reconciler) want(w Wanted, rows map[string]state.Domain, c *Changes) {
 	switch {
 	case d == nil:
 		row, ok := rows[w.Domain]
-		if !ok || row.Step == state.Withdrawn && !w.Withdraw { // it had left MTA-STS, and begins anew
+		switch {
+		case !ok && w.Withdraw: // it has left, and a kill came before that was noted where it is wanted
+			row, ok = state.Domain{Name: w.Domain, Step: state.Withdrawn, Since: now}, true
+		case !ok, row.Step == state.Withdrawn && !w.Withdraw: // it had left MTA-STS, and begins anew
 			row = state.Domain{Name: w.Domain, Step: state.WaitingDNS, Since: now}
 		}
 		d = &domain{name: w.Domain, wanted: w, row: row, index: -1}

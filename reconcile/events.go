@@ -15,7 +15,8 @@ import (
 
 // Events are told after the journal has what they are about, and never
 // before: a kill in between loses one, and none is told a second time by the
-// next process.
+// next process. Only that a domain is new is told before, as nothing was done
+// for it yet; who is killed before its first step tells that once more.
 
 // tell hands an event to whoever keeps them.
 func (r *Reconciler) tell(e state.Event) {

@@ -107,7 +107,7 @@ func (m *Manager) noteConfirmed(ctx context.Context, name string) error {
 	}
 	d.row = &row
 	if d.arrived() {
-		row.Goal, row.Hasty, row.Evidence, row.Waivers = state.GoalStay, false, nil, nil
+		row.Goal, row.Paused, row.Hasty, row.Evidence, row.Waivers = state.GoalStay, false, false, nil, nil
 		events = append(events, event(state.KindRolloutDone, state.SeverityInfo, name,
 			"the domain is in "+d.conf.name(placeOf(row))+", and every authoritative server shows it"))
 	}

@@ -55,8 +55,9 @@ func resume(wait time.Duration) deed {
 	}}
 }
 
-func mxHosts(hosts []string, wait time.Duration) deed {
-	return deed{wait: wait, do: func(l *lives) error {
+// mxHosts has the DNS name these MX hosts from now on.
+func mxHosts(hosts []string) deed {
+	return deed{do: func(l *lives) error {
 		l.change(l.f, func() { l.f.hosts = hosts })
 		return nil
 	}}
@@ -69,7 +70,7 @@ func acceptMX(wait time.Duration) deed {
 	}}
 }
 
-// edit changes the world or the config, and has that loaded. The next life finds it
+// edit changes the config, and has that loaded. The next life finds it
 // in the config.
 func edit(by func(f *fate), wait time.Duration) deed {
 	return deed{wait: wait, do: func(l *lives) error {
@@ -99,6 +100,8 @@ func leave(instead func(l *lives) error, wait time.Duration) deed {
 	return d
 }
 
+// retireLeft retires the domain by hand, and it returns to where it was if it comes
+// back, but goes no further.
 func retireLeft(l *lives) error {
 	l.w.mu.Lock()
 	if row, ok := l.w.db.rollouts[victim]; ok {
@@ -110,6 +113,7 @@ func retireLeft(l *lives) error {
 	return err
 }
 
+// backAndLeave puts the domain back into the config, to take it out once more.
 func backAndLeave(l *lives) error {
 	if err := edit(func(f *fate) { f.inUse = true }, 0).do(l); err != nil {
 		return err
@@ -121,14 +125,11 @@ func comeBack(wait time.Duration) deed { return edit(func(f *fate) { f.inUse = t
 
 // restart stops the process as it should be, and starts it.
 func restart(wait time.Duration) deed {
-	return deed{
-		wait: wait,
-		do: func(l *lives) error {
-			l.down()
-			l.start()
-			return nil
-		},
-	}
+	return deed{wait: wait, do: func(l *lives) error {
+		l.down()
+		l.start()
+		return nil
+	}}
 }
 
 // killStory is what happens to a domain. There is no kill in what comes before.
@@ -136,74 +137,99 @@ type killStory struct {
 	name   string
 	before []deed
 	deeds  []deed
-	least  int // calls
+	way    string // that it takes, by the stages
+	least  int    // calls
+	steps  bool   // with steps to enforce, to which it matters for how long nobody runs
 }
 
-var (
-	order    = state.RolloutOrder{AcceptNoReports: true}
-	at, full = ascend(order, 15*time.Hour), ascend(state.RolloutOrder{AcceptNoReports: true, Now: true}, day)
-)
-
-var killStories = []killStory{
-	{
-		name: "to enforce", before: nil, least: 60,
-		deeds: []deed{ascend(order, 15*time.Hour), restart(2 * day), restart(day)},
-	},
-	{
-		name: "back to testing and to enforce again", before: []deed{full}, least: 60,
-		deeds: []deed{rollBack(time.Hour), restart(time.Hour), ascend(order, 2*day), restart(day)},
-	},
-	{
-		name: "out of MTA-STS and back", before: []deed{full}, least: 40,
-		deeds: []deed{retire(10 * day), restart(20 * day), restart(day), rollBack(day), restart(day)},
-	},
-	{
-		name: "out of MTA-STS and back before it is", before: []deed{full}, least: 20,
-		deeds: []deed{retire(10 * day), rollBack(day), restart(day)},
-	},
-	{
-		name: "out of the config and back", before: []deed{full}, least: 40,
-		deeds: []deed{leave(retireLeft, 3*day), restart(day), comeBack(day), restart(day)},
-	},
-	{
-		name: "out of the config and back while it is on its way", before: []deed{at}, least: 40,
-		deeds: []deed{leave(backAndLeave, day), comeBack(2 * day), restart(day)},
-	},
-	{
-		name: "out of the config to the end, and back", least: 40,
-		deeds: []deed{leave(retireLeft, 9*day), restart(day), comeBack(day), restart(day)},
-	},
-	{
-		name: "an MX host is accepted", least: 60,
-		deeds: []deed{mxHosts(modelHosts[2], 0), acceptMX(time.Hour), ascend(order, 2*day), edit(func(f *fate) { f.conf.mx = modelMX[2] }, day),
-			mxHosts(modelHosts[4], 0), acceptMX(day), restart(day)},
-	},
-	{
-		name: "paused", before: nil, least: 40,
-		deeds: []deed{ascend(order, 5*time.Hour), pause(day), restart(3 * time.Hour), resume(3 * time.Hour), pause(day), resume(2 * day), restart(day)},
-	},
+// killStories take the domain to every stage, by every order.
+func killStories() []killStory {
+	order := state.RolloutOrder{AcceptNoReports: true}
+	hasty := state.RolloutOrder{AcceptNoReports: true, Now: true}
+	aDay := ascend(order, 15*time.Hour) // to enforce for a day
+	all := ascend(order, 33*time.Hour)  // to enforce in full
+	full := ascend(hasty, time.Hour)
+	rest := restart(3 * time.Hour)
+	return []killStory{
+		{
+			name:  "to enforce",
+			way:   "testing, enforce for a day, enforce for a week, enforce",
+			steps: true, least: 90,
+			deeds: []deed{aDay, restart(20 * time.Hour), rest},
+		},
+		{
+			name:  "back to testing, and to enforce again",
+			way:   "testing, enforce for a day, enforce for a week, enforce, testing, enforce for a day, enforce for a week, enforce",
+			steps: true, before: []deed{full}, least: 80,
+			deeds: []deed{rollBack(time.Hour), rest, all, rest},
+		},
+		{
+			name:   "out of MTA-STS, and back",
+			way:    "testing, enforce for a day, retiring, withdrawing, retired, gone",
+			before: []deed{aDay}, least: 70,
+			deeds: []deed{retire(4 * day), restart(4 * day), rest, rollBack(time.Hour), rest},
+		},
+		{
+			name:   "out of MTA-STS, and back before it is",
+			way:    "testing, enforce for a day, enforce for a week, enforce, retiring, testing",
+			before: []deed{full}, least: 30,
+			deeds: []deed{retire(time.Hour), rest, rollBack(time.Hour), rest},
+		},
+		{
+			name:   "out of the config, and back",
+			way:    "testing, enforce for a day, enforce for a week, enforce, retiring, testing, enforce",
+			before: []deed{full}, least: 50,
+			deeds: []deed{leave(retireLeft, time.Hour), rest, comeBack(time.Hour), rest},
+		},
+		{
+			name:  "out of the config, and back on its way",
+			way:   "testing, enforce for a day, retiring, testing, enforce for a day, enforce for a week, enforce",
+			steps: true, before: []deed{aDay}, least: 70,
+			deeds: []deed{leave(backAndLeave, time.Hour), comeBack(24 * time.Hour), rest},
+		},
+		{
+			name:  "out of the config to the end, and back",
+			way:   "retiring, withdrawing, gone",
+			least: 60,
+			deeds: []deed{leave(retireLeft, 8*day), rest, comeBack(time.Hour), rest},
+		},
+		{
+			name:  "an MX host is accepted",
+			way:   "testing, enforce for a day, enforce for a week, enforce",
+			steps: true, least: 80,
+			deeds: []deed{mxHosts(modelHosts[2]), acceptMX(time.Hour), all, edit(func(f *fate) { f.conf.mx = modelMX[2] }, time.Hour),
+				mxHosts(modelHosts[4]), acceptMX(time.Hour), rest},
+		},
+		{
+			name:  "paused",
+			way:   "testing, enforce for a day, enforce for a week, enforce",
+			steps: true, least: 80,
+			deeds: []deed{ascend(order, 5*time.Hour), pause(9 * time.Hour), rest, resume(3 * time.Hour), pause(8 * time.Hour), resume(16 * time.Hour), rest},
+		},
+	}
 }
 
 // The process is killed before each of its calls in turn, while a domain is taken
 // along its stages by the orders of a person, who gives again what was not answered.
 // The next life goes on, and all ends as if nothing had happened.
 func TestKilledAtEveryCall(t *testing.T) {
-	for _, s := range killStories {
+	for _, s := range killStories() {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
 			var whole *lives
 			synctest.Test(t, func(t *testing.T) { whole = s.tell(newLives(t, 0, 0)) })
+			if way := whole.way(); way != s.way || len(whole.w.broken) > 0 {
+				t.Fatalf("without a kill it went %s, want %s; broken: %q", way, s.way, whole.w.broken)
+			}
+			for i, p := range whole.places {
+				if p.trouble != "" {
+					t.Fatalf("without a kill there is trouble after deed %d: %s", i+1, p.trouble)
+				}
+			}
 			for kill, reached := 1, true; reached; kill++ {
-				for _, outage := range []time.Duration{time.Minute, 2 * promptness} {
-					var l *lives
-					synctest.Test(t, func(t *testing.T) {
-						l = s.tell(newLives(t, kill, outage))
-						l.wantLike(whole)
-					})
-					for _, fault := range l.faults {
-						t.Errorf("kill before call %d, nobody runs for %s: %s", kill, outage, fault)
-					}
-					reached = l.kills > 0
+				reached = s.killed(t, whole, kill, 0, time.Minute)
+				if s.steps { // and again amid the start
+					s.killed(t, whole, kill, kill%12+1, 2*promptness)
 				}
 				if !reached && kill < s.least {
 					t.Fatalf("only %d calls were made, want %d: the kill point is not exercised", kill, s.least)
@@ -211,6 +237,22 @@ func TestKilledAtEveryCall(t *testing.T) {
 			}
 		})
 	}
+}
+
+// killed lives through s, killed before the given call, and reports whether it came to
+// that.
+func (s killStory) killed(t *testing.T, whole *lives, kill, second int, outage time.Duration) bool {
+	var l *lives
+	synctest.Test(t, func(t *testing.T) {
+		l = newLives(t, kill, outage)
+		l.second = second
+		s.tell(l)
+		l.wantLike(whole)
+	})
+	for _, fault := range l.faults {
+		t.Errorf("kill before call %d, nobody runs for %s: %s", kill, outage, fault)
+	}
+	return l.kills > 0
 }
 
 // tell has l live through s.

@@ -23,6 +23,7 @@ type lives struct {
 	t       *testing.T
 	f       *fate
 	kill    int           // the call before which it is killed; 0: it is not
+	second  int           // the call of the next life before which that is killed too; 0: it is not
 	outage  time.Duration // between a kill and the next start
 	away    time.Duration // how long nobody ran
 	kills   int
@@ -48,44 +49,32 @@ func newLives(t *testing.T, kill int, outage time.Duration) *lives {
 	return l
 }
 
-// noting is the store, with a note of what it took.
+// noting is the store, with a note of what it took. The process can be killed when a
+// write is done, too, and nobody was told.
 type noting struct {
 	*modelWorld
 	l *lives
 }
 
 func (n noting) SaveRollout(ctx context.Context, r state.Rollout, events ...state.Event) error {
-	err := n.modelWorld.SaveRollout(ctx, r, events...)
-	n.note(err, &r, events)
-	return err
+	if err := n.modelWorld.SaveRollout(ctx, r, events...); err != nil {
+		return err
+	}
+	return n.note(change{time.Now(), &r, events})
 }
 
 func (n noting) RemoveRollout(ctx context.Context, domain string, events ...state.Event) error {
-	err := n.modelWorld.RemoveRollout(ctx, domain, events...)
-	n.note(err, nil, events)
-	return err
+	if err := n.modelWorld.RemoveRollout(ctx, domain, events...); err != nil {
+		return err
+	}
+	return n.note(change{time.Now(), nil, events})
 }
 
-func (n noting) note(err error, row *state.Rollout, events []state.Event) {
+func (n noting) note(c change) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if err == nil {
-		n.l.history = append(n.l.history, change{time.Now(), row, events})
-	}
-}
-
-// prober has the addresses that were looked at beside the hosts, as package check
-// does.
-type prober struct{ *modelWorld }
-
-func (p prober) CheckMX(ctx context.Context, domain string, patterns []string, mode mtasts.Mode) (state.MXCheck, error) {
-	seen, err := p.modelWorld.CheckMX(ctx, domain, patterns, mode)
-	for i, host := range seen.Judged {
-		if !strings.Contains(host, " (") {
-			seen.Judged[i] = host + " (192.0.2.9:25)"
-		}
-	}
-	return seen, err
+	n.l.history = append(n.l.history, c)
+	return n.step()
 }
 
 // dead reports whether the process was killed.
@@ -149,7 +138,7 @@ func (l *lives) start() bool {
 	}
 	steady(rec)
 	mgr, err = New(context.Background(), Config{
-		Store: noting{w, l}, Reconciler: rec, Prober: prober{w}, Reports: w.sums, Served: w.servedPolicy, Workers: 2, Now: l.now,
+		Store: noting{w, l}, Reconciler: rec, Prober: w, Reports: w.sums, Served: w.servedPolicy, Workers: 2, Now: l.now,
 		Place: func(name string) (state.Target, error) { return modelTarget(name), nil },
 	})
 	if err != nil {
@@ -187,6 +176,11 @@ func (l *lives) revive() bool {
 	for alive := false; !alive; alive = l.start() {
 		l.kills++
 		l.down()
+		if l.kills == 1 && l.second > 0 {
+			l.w.mu.Lock()
+			l.w.kill = l.w.calls + l.second
+			l.w.mu.Unlock()
+		}
 		l.away += l.outage
 		time.Sleep(l.outage)
 	}

@@ -68,6 +68,22 @@ func (l *lives) moves() (all []change) {
 	return all
 }
 
+// way is where the domain was taken, as a story says it.
+func (l *lives) way() string {
+	var all []string
+	for _, c := range l.moves() {
+		switch p := c.place(); {
+		case p == place{}:
+			all = append(all, "gone")
+		case p.maxAge > 0:
+			all = append(all, "enforce for a "+strings.TrimPrefix(span(p.maxAge), "1 "))
+		default:
+			all = append(all, string(p.stage))
+		}
+	}
+	return strings.Join(all, ", ")
+}
+
 // place is the one that c leads to; zero: to none.
 func (c change) place() place {
 	if c.row == nil {
@@ -94,7 +110,6 @@ func (l *lives) wantLike(whole *lives) {
 	for _, b := range l.w.broken {
 		what, detail, _ := strings.Cut(b, "\x00")
 		l.errorf("%s: %s", what, detail)
-
 	}
 	for i, is := range l.places {
 		if want := whole.places[i]; is != want {
@@ -113,14 +128,8 @@ func (l *lives) wantLike(whole *lives) {
 // nor long after it.
 func (l *lives) wantMoves(whole *lives) {
 	is, want := l.moves(), whole.moves()
-	line := func(moves []change) (all []string) {
-		for _, c := range moves {
-			all = append(all, fmt.Sprintf("%+v by %q", c.place(), c.kinds()))
-		}
-		return all
-	}
-	if !slices.Equal(line(is), line(want)) {
-		l.errorf("it went\n%s\nwant\n%s", strings.Join(line(is), "\n"), strings.Join(line(want), "\n"))
+	if l.way() != whole.way() {
+		l.errorf("it went %s\nwant %s", l.way(), whole.way())
 		return
 	}
 	for i, c := range is {

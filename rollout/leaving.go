@@ -84,15 +84,21 @@ func (m *Manager) leave(r *rows, d *domain, row state.Rollout) {
 }
 
 // comeBack takes a domain on that left and is in the config again. It begins in
-// testing, and returns from there to where it was without waiting.
+// testing, and returns from there to where it was without waiting; where it still
+// serves the policy of then, it never was away.
 func (m *Manager) comeBack(r *rows, conf *Domain, row state.Rollout) {
 	name := row.Domain
 	row.Left, row.Target = false, state.Target{}
 	row.Goal = state.GoalStay
+	served, _ := m.cfg.Served(name)
 	row = m.enter(row, inTesting)
 	text := "the domain is back in the config and begins in testing"
 	switch b := row.Back; {
 	case b == nil:
+	case b.Stage == state.StageEnforce && conf.is(served, place{b.Stage, b.MaxAge}):
+		row = m.enter(row, place{b.Stage, b.MaxAge})
+		row.Goal, row.Back = b.Goal, nil
+		text = "the domain is back in the config before its policy changed, and goes on where it was"
 	case b.Stage == state.StageEnforce:
 		row.Goal = state.GoalEnforce
 		text = fmt.Sprintf("the domain is back in the config: it goes on in testing, and returns to %s once the gates are open", conf.name(place{b.Stage, b.MaxAge}))

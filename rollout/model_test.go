@@ -250,8 +250,11 @@ func (m *model) reload(abandon Abandon) error {
 	if err != nil {
 		return err
 	}
-	for _, f := range m.w.fates {
+	for d, f := range m.w.fates {
 		f.live = nil
+		if _, left := m.w.db.rollouts[d]; !f.inUse && !left {
+			f.out()
+		}
 	}
 	for i := range all {
 		m.w.fates[all[i].Wanted.Domain].live = &all[i]

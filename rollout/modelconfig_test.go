@@ -155,7 +155,9 @@ func (m *model) addOrRemove(t *rapid.T) {
 		}
 	}
 	m.put(f, !f.inUse)
+	m.bury()
 	switch {
+	case m.mgr == nil: // nobody is there to take the order
 	case abandon.All: // and one whose removal no reload has taken over yet
 		for _, name := range modelDomains {
 			if left := m.w.fates[name]; name == d || !left.inUse && left.live != nil {
@@ -173,11 +175,11 @@ func (m *model) abandon(d string, f *fate) {
 	m.w.mu.Lock()
 	defer m.w.mu.Unlock()
 	m.w.fetched(d)
-	f.abandoned, f.asks, f.back = true, true, nil
+	f.abandoned, f.asks = true, true
 	for _, c := range f.held {
 		c.lost = true
 	}
-	f.forgetOrders()
+	f.sure = false // and the rest once it is done
 }
 
 func (m *model) removeAndAdd(t *rapid.T) {
@@ -195,6 +197,12 @@ func (m *model) reloadAgain(t *rapid.T) {
 		m.rec.WakeBlocked()
 		m.mgr.WakeAll()
 	}
+}
+
+// out is when a domain has left: if it returns, it begins anew.
+func (f *fate) out() {
+	f.forgetOrders()
+	f.back = nil
 }
 
 // forgetOrders ends the orders about a climb.

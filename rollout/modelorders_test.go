@@ -90,7 +90,7 @@ func (m *model) order(t *rapid.T, d string, o state.RolloutOrder) {
 	if !given { // nothing has changed, so what was in force before is
 		f.climbs, f.paused, f.hasty, f.noReports, f.evidence, f.waived = before.climbs, before.paused, before.hasty, before.noReports, before.evidence, before.waived
 	} else {
-		f.guard = f.guard && w.guarded(d)
+		f.guard = f.guard && w.guarded(d, w.db)
 	}
 }
 

@@ -31,6 +31,7 @@ func (w *modelWorld) look(domain string, patterns []string, closed bool) state.M
 		c.Passed = c.Passed && status != state.CheckFail
 	}
 	for _, host := range f.hosts {
+		address := host + " (192.0.2.25)" // as package check names what it has judged
 		if !(mtasts.Policy{MX: patterns}).Covers(host) {
 			found("STS-MX-UNCOVERED", state.CheckFail, host, "the policy does not name it")
 		}
@@ -39,13 +40,13 @@ func (w *modelWorld) look(domain string, patterns []string, closed bool) state.M
 			c.Unknown, c.Open = true, append(c.Open, host)
 			found("STS-MX-UNREACHABLE", state.CheckUnknown, host, "port 25 cannot be reached from here")
 		case f.ill[host] == "fails":
-			c.Judged = append(c.Judged, host)
-			found("STS-MX-CERT-EXPIRED", state.CheckFail, host, "its certificate has expired")
+			c.Judged = append(c.Judged, address)
+			found("STS-MX-CERT-EXPIRED", state.CheckFail, address, "its certificate has expired")
 		case f.ill[host] == "expires":
-			c.Judged = append(c.Judged, host)
-			found(expires, state.CheckWarn, host, "its certificate expires soon")
+			c.Judged = append(c.Judged, address)
+			found(expires, state.CheckWarn, address, "its certificate expires soon")
 		default:
-			c.Judged = append(c.Judged, host)
+			c.Judged = append(c.Judged, address)
 		}
 	}
 	c.Summary = fmt.Sprintf("%d MX hosts were looked at.", len(f.hosts))
@@ -60,9 +61,9 @@ func (w *modelWorld) report(domain string, age time.Duration) *state.Report {
 	p, _ := w.policyOf(domain)
 	seen := w.look(domain, p.MX, false)
 	r := &state.Report{Domain: domain, Time: time.Now().Add(-age), MX: p.MX, Findings: seen.Findings}
-	for _, host := range seen.Judged {
-		if !slices.ContainsFunc(seen.Findings, func(o state.Finding) bool { return o.Subject == host && o.Status == state.CheckFail }) {
-			r.Findings = append(r.Findings, state.Finding{Code: "STS-MX-TLS", Status: state.CheckPass, Subject: host, Text: "verified"})
+	for _, address := range seen.Judged {
+		if !slices.ContainsFunc(seen.Findings, func(o state.Finding) bool { return o.Subject == address && o.Status == state.CheckFail }) {
+			r.Findings = append(r.Findings, state.Finding{Code: "STS-MX-TLS", Status: state.CheckPass, Subject: address, Text: "verified"})
 		}
 	}
 	return r

@@ -57,7 +57,8 @@ func (w *modelWorld) decided(domain string, before, next *state.Rollout, events 
 	moved := before != nil && next != nil && placeOf(*before) != placeOf(*next) ||
 		before == nil && next != nil && next.Stage != state.StageTesting && !w.is(f, domain, *next)
 	if !moved {
-		if told[state.KindRolloutStep] && f.live != nil && f.steady() { // one that was not served in time, after another look
+		again := next != nil && next.Stage == state.StageEnforce && slices.ContainsFunc(events, func(e state.Event) bool { return e.Kind == state.KindRolloutStep && !found(e) })
+		if again && f.live != nil && f.steady() { // one that was not served in time, after another look
 			f.stepWaived, f.waived = f.waived, map[string]bool{}
 			p, _ := w.policyOf(domain)
 			if reason := w.unfit(f, p.MX, f.stepWaived); reason != "" {
@@ -80,7 +81,10 @@ func (w *modelWorld) decided(domain string, before, next *state.Rollout, events 
 	if told[state.KindRolloutBack] && f.back != nil && *f.back == placeOf(*next) {
 		f.back = nil
 	}
-	if before != nil && next.Stage == state.StageEnforce {
+	conf := f.conf.domain(domain)
+	p, _ := w.policyOf(domain)
+	stays := before != nil && before.Left && told[state.KindRolloutBack] && conf.is(p, placeOf(*next)) // back before its policy changed
+	if before != nil && next.Stage == state.StageEnforce && !stays {
 		w.stepped(domain, f, *before, *next, events)
 	}
 	f.waived = map[string]bool{}
@@ -102,9 +106,13 @@ func (w *modelWorld) placeNow(f *fate, domain string, row *state.Rollout) *place
 	return &place{stage: state.StageTesting}
 }
 
-// is reports whether a first row says where the domain is by what it serves.
+// is reports whether a first row says where the domain is by what it serves, or is to
+// serve as it was found published.
 func (w *modelWorld) is(f *fate, domain string, r state.Rollout) bool {
 	p, ok := w.policyOf(domain)
+	if row := w.db.rows[domain]; !ok && row.Adopted {
+		p.Mode, ok = row.Mode, true
+	}
 	return ok && f.live != nil && p.Mode == f.live.policy(placeOf(r)).Mode
 }
 
@@ -126,7 +134,7 @@ func (f *fate) evened(events []state.Event) {
 // found reports whether an event is about a policy that was found published, and
 // about no step.
 func found(e state.Event) bool {
-	return e.Kind == state.KindRolloutStep && (strings.Contains(e.Text, "was found published") || strings.Contains(e.Text, "an older store was restored"))
+	return strings.Contains(e.Text, "was found published") || strings.Contains(e.Text, "an older store was restored")
 }
 
 // stepped holds a step to enforce, or on the way to the full max_age, against the

@@ -107,13 +107,17 @@ func (m *model) restart(t *rapid.T) {
 	m.up(t)
 }
 
-// announced reports whether the record of a domain announces an enforce policy that
-// it serves. The caller holds w.mu.
-func (w *modelWorld) guarded(domain string) bool {
+// guarded reports whether the record of a domain announces an enforce policy, and db
+// knows of nothing that was served after it. The caller holds w.mu.
+func (w *modelWorld) guarded(domain string, db *database) bool {
 	f := w.fates[domain]
 	rec, err := mtasts.FindRecord(w.txt[mtasts.RecordName(domain)])
 	if err != nil || !f.inUse || f.conf.pin != "" {
 		return false
+	}
+	made, _ := mtasts.IDTime(rec.ID)
+	if row := db.rows[domain]; row.BodySHA256 != "" && row.Since.After(made) {
+		return false // it was lowered, and not announced yet
 	}
 	p, err := mtasts.ParsePolicy([]byte(f.ids[rec.ID]))
 	return err == nil && p.Mode == mtasts.ModeEnforce
@@ -127,7 +131,7 @@ func (m *model) replaceStore(t *rapid.T, db *database, older bool) {
 	w := m.w
 	w.mu.Lock()
 	for d, f := range w.fates {
-		f.guard = w.guarded(d)
+		f.guard = w.guarded(d, db)
 		f.lost, f.asks, f.restored = true, true, f.restored || older
 		for _, c := range f.held {
 			c.lost = true

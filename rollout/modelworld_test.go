@@ -302,9 +302,6 @@ func (w *modelWorld) saveRollout(domain string, next *state.Rollout, events []st
 	w.decided(domain, before, next, events)
 	if next == nil {
 		delete(w.db.rollouts, domain)
-		if f := w.fates[domain]; !f.inUse {
-			f.forgetOrders() // it is out, and begins anew if it returns
-		}
 	} else {
 		w.db.rollouts[domain] = asStored(*next)
 	}
@@ -312,6 +309,9 @@ func (w *modelWorld) saveRollout(domain string, next *state.Rollout, events []st
 	if err := w.outcome(); err != nil {
 		w.fates[domain].unsure = true
 		return err
+	}
+	if next == nil && before != nil && before.Stage == state.StageWithdrawing {
+		w.fates[domain].out()
 	}
 	return nil
 }

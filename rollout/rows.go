@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/stshost/stshost/internal/state"
+	"github.com/stshost/stshost/mtasts"
 	"github.com/stshost/stshost/reconcile"
 )
 
@@ -97,7 +98,11 @@ func (m *Manager) rowOf(ctx context.Context, d *domain) (state.Rollout, error) {
 		return *d.row, nil
 	}
 	row := state.Rollout{Domain: d.name, Stage: state.StageTesting, Entered: m.cfg.Now()}
+	snapshot, known := m.cfg.Reconciler.Snapshot(d.name)
 	served, ok := m.cfg.Served(d.name)
+	if !ok && known && snapshot.State.Adopted { // it is published already, and to be served as it was
+		served, ok = mtasts.Policy{Mode: snapshot.State.Mode, MaxAge: snapshot.State.MaxAge}, true
+	}
 	if !ok || d.conf == nil {
 		return row, nil
 	}
@@ -108,8 +113,8 @@ func (m *Manager) rowOf(ctx context.Context, d *domain) (state.Rollout, error) {
 	p, since := d.conf.found(served, ledger)
 	row.Stage, row.MaxAge, row.Entered = p.stage, p.maxAge, since
 	// What is served is not announced yet, or may have been served for a while without.
-	if s, ok := m.cfg.Reconciler.Snapshot(d.name); ok && s.Waits.IsZero() && s.State.Step == state.Confirmed {
-		row.Confirmed = later(since, s.State.Since).Truncate(time.Microsecond) // as the store has it
+	if known && snapshot.Waits.IsZero() && snapshot.State.Step == state.Confirmed {
+		row.Confirmed = later(since, snapshot.State.Since).Truncate(time.Microsecond) // as the store has it
 	}
 	return row, nil
 }

@@ -105,8 +105,17 @@ func (d *Domain) found(served mtasts.Policy, ledger []state.Body) (p place, sinc
 		}
 	}
 	for _, b := range ledger {
-		if b.Mode == served.Mode && !b.FirstServed.Before(other) && (since.IsZero() || b.FirstServed.Before(since)) {
-			since = b.FirstServed
+		first := b.FirstServed
+		switch {
+		case b.Mode != served.Mode:
+			continue
+		case first.Before(other) && !b.LastServed.IsZero():
+			continue
+		case first.Before(other): // it is served once more, after the other mode
+			first = other
+		}
+		if since.IsZero() || first.Before(since) {
+			since = first
 		}
 	}
 	return p, since
