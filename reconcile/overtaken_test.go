@@ -230,3 +230,42 @@ func TestStoreOfBeforeTheAnnouncementIsRestored(t *testing.T) {
 		})
 	}
 }
+
+// A store is restored that was backed up when it had just been lost: what was
+// published then was adopted, and not served yet. Since then came enforce.
+func TestStoreOfBeforeTheFirstBodyIsRestored(t *testing.T) {
+	a := want(example, "mx1.example.com")
+	pinned := a
+	pinned.Mode = mtasts.ModeEnforce
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab()
+		p := l.start(t, a)
+		settleFor(time.Minute)
+		wantStep(t, p, state.Confirmed)
+		p.stop()
+		l.rows, l.ledger, l.certs, l.problem = map[string]state.Domain{}, map[string][]state.Body{}, map[string]time.Time{}, "no orders today"
+		p = l.start(t, a)
+		settleFor(time.Minute)
+		if d := wantStep(t, p, state.WaitingCertificate); !d.Adopted || d.Mode != mtasts.ModeTesting {
+			t.Fatalf("before the backup: %+v", d)
+		}
+		restore := l.backUp()
+		l.change(func() { l.problem, l.failures = "", map[string]int{} })
+		p.WakeBlocked()
+		settleFor(time.Hour)
+		p.set(t, pinned)
+		settleFor(time.Minute)
+		wantStep(t, p, state.Confirmed)
+		p.stop()
+
+		restore()
+		p = l.start(t, a)
+		defer p.stop()
+		settleFor(time.Minute)
+		d := wantStep(t, p, state.Confirmed)
+		policy, err := mtasts.ParsePolicy([]byte(l.fetches().body))
+		if err != nil || policy.Mode != mtasts.ModeEnforce || d.Mode != mtasts.ModeEnforce {
+			t.Errorf("a restored store lowered enforce: serves %+v (%v)", policy, err)
+		}
+	})
+}
