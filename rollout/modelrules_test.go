@@ -45,7 +45,12 @@ type fate struct {
 	held []*fetch          // what senders may have in their caches
 	some []*fetch          // the caches of a few of them, who look now and then
 
-	unsure   bool // the store has told an untruth of the last write
+	// unsure says that the store has told an untruth of the last write. The process
+	// goes on with what it had before, and so do the times of the stage.
+	unsure               bool
+	knows                *state.Rollout
+	knowsShown, knowsWas time.Time
+
 	lost     bool // a store was lost or restored, so that what is known of it may be too little
 	restored bool // an older store was restored
 	asks     bool // what is announced may be unknown to the store, so that the domain waits for the operator's word

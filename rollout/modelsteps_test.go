@@ -37,7 +37,11 @@ func (w *modelWorld) decided(domain string, before, next *state.Rollout, events 
 	f.evened(events)
 	if f.unsure { // the process does not know what the store has
 		f.unsure = false
-		if next != nil && (before == nil || placeOf(*before) != placeOf(*next)) {
+		switch {
+		case next == nil || before != nil && placeOf(*before) == placeOf(*next):
+		case f.knows != nil && placeOf(*f.knows) == placeOf(*next):
+			f.shown, f.wasShown = f.knowsShown, f.knowsWas
+		default:
 			f.entered()
 		}
 		return

@@ -299,6 +299,8 @@ func (w *modelWorld) saveRollout(domain string, next *state.Rollout, events []st
 	if r, ok := w.db.rollouts[domain]; ok {
 		before = &r
 	}
+	f := w.fates[domain]
+	shown, wasShown, unsure := f.shown, f.wasShown, f.unsure
 	w.decided(domain, before, next, events)
 	if next == nil {
 		delete(w.db.rollouts, domain)
@@ -307,11 +309,13 @@ func (w *modelWorld) saveRollout(domain string, next *state.Rollout, events []st
 	}
 	w.db.events = append(w.db.events, events...)
 	if err := w.outcome(); err != nil {
-		w.fates[domain].unsure = true
+		if f.unsure = true; !unsure {
+			f.knows, f.knowsShown, f.knowsWas = before, shown, wasShown
+		}
 		return err
 	}
 	if next == nil && before != nil && before.Stage == state.StageWithdrawing {
-		w.fates[domain].out()
+		f.out()
 	}
 	return nil
 }

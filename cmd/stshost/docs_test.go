@@ -96,13 +96,15 @@ func hasFlag(cmd *cobra.Command, flag string) bool {
 	return len(flag) == 2 && (cmd.Flags().ShorthandLookup(flag[1:]) != nil || cmd.InheritedFlags().ShorthandLookup(flag[1:]) != nil)
 }
 
-// Flags of rollout that nobody explains are found by nobody.
+// Flags of rollout and rollback that nobody explains are found by nobody.
 func TestRolloutIsDocumented(t *testing.T) {
 	t.Parallel()
 	text := manual(t)["../../docs/rollout.md"]
-	for _, flag := range regexp.MustCompile(`(?m)^ +(?:-\w, )?(--[a-z-]+)`).FindAllStringSubmatch(rolloutCommand(&options{}).Flags().FlagUsages(), -1) {
-		if !strings.Contains(text, flag[1]) && flag[1] != "--help" {
-			t.Errorf("docs/rollout.md says nothing about %s", flag[1])
+	for _, cmd := range []*cobra.Command{rolloutCommand(&options{}), rollbackCommand(&options{})} {
+		for _, flag := range regexp.MustCompile(`(?m)^ +(?:-\w, )?(--[a-z-]+)`).FindAllStringSubmatch(cmd.Flags().FlagUsages(), -1) {
+			if !strings.Contains(text, flag[1]) && flag[1] != "--help" {
+				t.Errorf("docs/rollout.md says nothing about %s", flag[1])
+			}
 		}
 	}
 	var gates []string

@@ -12,38 +12,82 @@ import (
 	"github.com/stshost/stshost/server"
 )
 
+// rollbackSettings are the flags of `stshost rollback`.
+type rollbackSettings struct {
+	selection
+	detach, yes bool
+}
+
 func rollbackCommand(o *options) *cobra.Command {
-	var detach bool
+	var s rollbackSettings
 	cmd := &cobra.Command{
-		Use:   "rollback DOMAIN",
-		Short: "Take a domain back to testing at once",
+		Use:   "rollback DOMAIN... | --all | --profile NAME",
+		Short: "Take domains back to testing at once",
 		Long: `Rollback takes a managed domain back to testing, from enforce, on its way out of
 MTA-STS, or after it has left: the policy is served in mode testing, then announced
 under a new id. Senders deliver again whatever the MX hosts offer, as soon as they
 see that id, which is at their next mail as a rule. A rollout is called off.
 
 The command shows it until every name server has the new id. The server needs no
-such company: Ctrl-C ends the command alone, and --detach leaves it out.`,
-		Args:              cobra.ExactArgs(1),
+such company: Ctrl-C ends the command alone, and --detach leaves it out.
+
+Several domains, --all or --profile are taken back 8 at a time, those in enforce
+first. One that fails holds up no other, and the command returns when the server has
+all of them in hand. --all and --profile take back what is in enforce, or on its way
+there, and leave those alone that leave MTA-STS, or have left it. They ask before
+they change anything; where nobody can be asked, as in a script, they need --yes.
+
+With --json: the state of a domain, again on a line of its own whenever something
+changes. Of several domains one answer, when the server has all of them in hand.
+
+Exit codes:
+  0  taken back, or the command was left by Ctrl-C when the server had it in hand
+  1  failed, at one domain at least, or not confirmed
+  2  wrong usage`,
+		Example: `  stshost rollback example.org
+  stshost rollback --profile office
+  stshost rollback --all --yes --json`,
+		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: action(func(cmd *cobra.Command, args []string) error {
-			return onDomain(cmd, o, args[0], func(ctx context.Context, c *server.Client, domain string) error {
-				s, err := askDomain(ctx, domain, c.Rollback)
-				if err != nil {
-					return err
-				}
+			if err := s.complete(cmd, args); err != nil {
+				return err
+			}
+			if s.asks() && !somebody(cmd.InOrStdin(), cmd.ErrOrStderr()) {
+				return usageError{errors.New("--all and --profile ask before they take domains back, and there is no terminal to ask at; --yes has it done unasked")}
+			}
+			return withServer(cmd, o, func(ctx context.Context, c *server.Client) error {
 				sc := screenOf(cmd.OutOrStdout(), cmd.ErrOrStderr(), o.json)
-				if detach {
-					return sc.answer(s, func(st style) string {
-						return st.wrapped(escaped(headline(s))) + "\n" + st.wrapped(backGoesOn(s.Domain)) + "\n"
-					})
+				if len(s.named) == 1 {
+					return s.one(ctx, c, sc)
 				}
-				return followBack(ctx, sc, c, s.Domain)
+				m := &manyRollbacks{rollbackSettings: s, client: c, in: cmd.InOrStdin(), screen: sc}
+				return m.many(ctx)
 			})
 		}),
 	}
-	cmd.Flags().BoolVar(&detach, "detach", false, "return when the server has taken it in hand")
+	s.flags(cmd)
+	cmd.Flags().BoolVar(&s.detach, "detach", false, "return when the server has taken it in hand, as with several domains")
+	cmd.Flags().BoolVar(&s.yes, "yes", false, "with --all or --profile: do not ask")
 	return cmd
+}
+
+// asks reports whether the command has to be confirmed: many domains give up their
+// protection, and nobody has named them.
+func (s *rollbackSettings) asks() bool { return s.named == nil && !s.yes }
+
+// one takes one domain back and shows how far it is.
+func (s *rollbackSettings) one(ctx context.Context, c *server.Client, sc screen) error {
+	r, err := askDomain(ctx, s.named[0], c.Rollback)
+	switch {
+	case err != nil:
+		return err
+	case s.detach:
+		return sc.answer(r, func(st style) string {
+			return st.wrapped(escaped(headline(r))) + "\n" + st.wrapped(backGoesOn(r.Domain)) + "\n"
+		})
+	}
+	return followBack(ctx, sc, c, r.Domain)
 }
 
 func backGoesOn(domain string) string {

@@ -18,9 +18,8 @@ import (
 
 // rolloutSettings are the flags of `stshost rollout`.
 type rolloutSettings struct {
-	all     bool
-	profile string
-	batch   int
+	selection
+	batch int
 
 	detach, plan bool
 
@@ -72,22 +71,21 @@ Exit codes:
 		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: action(func(cmd *cobra.Command, args []string) error {
-			domains, order, err := s.complete(cmd, args)
+			order, err := s.complete(cmd, args)
 			if err != nil {
 				return err
 			}
 			return withServer(cmd, o, func(ctx context.Context, c *server.Client) error {
 				r := &roller{client: c, rolloutSettings: s, order: order, screen: screenOf(cmd.OutOrStdout(), cmd.ErrOrStderr(), o.json)}
-				if len(domains) == 1 {
-					return r.one(ctx, domains[0])
+				if len(s.named) == 1 {
+					return r.one(ctx, s.named[0])
 				}
-				return r.many(ctx, domains)
+				return r.many(ctx)
 			})
 		}),
 	}
+	s.flags(cmd)
 	flags := cmd.Flags()
-	flags.BoolVar(&s.all, "all", false, "all managed domains")
-	flags.StringVar(&s.profile, "profile", "", "the managed domains of this `profile`")
 	flags.IntVar(&s.batch, "batch", 0, "with --all or --profile: start at most this `number` of domains that are not on their way")
 	flags.BoolVar(&s.detach, "detach", false, "return when it is started")
 	flags.BoolVar(&s.plan, "plan", false, "say what would happen and when, and change nothing")
@@ -100,45 +98,28 @@ Exit codes:
 		panic(err) // the flag is made above
 	}
 	cmd.AddCommand(
-		rolloutChangeCommand(o, "pause", "Have no step made until it is resumed", (*server.Client).PauseRollout),
-		rolloutChangeCommand(o, "resume", "Go on with a rollout that was paused", (*server.Client).ResumeRollout),
+		rolloutPauseCommand(o),
+		rolloutResumeCommand(o),
 	)
 	return cmd
 }
 
-// rolloutChangeCommand is a command that tells of a domain's rollout how it stands
-// after do.
-func rolloutChangeCommand(o *options, name, short string, do func(*server.Client, context.Context, string) (state.RolloutStatus, error)) *cobra.Command {
-	return &cobra.Command{
-		Use:               name + " DOMAIN",
-		Short:             short,
-		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: action(func(cmd *cobra.Command, args []string) error {
-			return onDomain(cmd, o, args[0], func(ctx context.Context, c *server.Client, domain string) error {
-				s, err := askDomain(ctx, domain, func(ctx context.Context, name string) (state.RolloutStatus, error) { return do(c, ctx, name) })
-				if err != nil {
-					return err
-				}
-				return screenOf(cmd.OutOrStdout(), cmd.ErrOrStderr(), o.json).answer(s, func(style) string { return rolloutLine(s) + "\n" })
-			})
-		}),
+// complete says which domains and what order the flags and arguments mean.
+func (s *rolloutSettings) complete(cmd *cobra.Command, args []string) (o state.RolloutOrder, err error) {
+	usage := func(format string, args ...any) (state.RolloutOrder, error) {
+		return o, usageError{fmt.Errorf(format, args...)}
 	}
-}
-
-// complete says which domains and what order the flags and arguments mean. No
-// domain: all of a profile, or of the config.
-func (s *rolloutSettings) complete(cmd *cobra.Command, args []string) (domains []string, o state.RolloutOrder, err error) {
-	usage := func(format string, args ...any) ([]string, state.RolloutOrder, error) {
-		return nil, o, usageError{fmt.Errorf(format, args...)}
+	for _, arg := range args {
+		if !strings.Contains(arg, ".") && len(args) > 1 {
+			return usage("%q is no domain; the subcommands of rollout are pause and resume", arg)
+		}
 	}
-	named, flags := len(args) > 0, cmd.Flags()
+	if err := s.selection.complete(cmd, args); err != nil {
+		return o, err
+	}
+	flags := cmd.Flags()
 	switch {
-	case s.all && flags.Changed("profile"), named && (s.all || flags.Changed("profile")):
-		return usage("name domains, or use --all or --profile; not two of them")
-	case !named && !s.all && s.profile == "":
-		return usage("stshost rollout needs DOMAIN, --all or --profile NAME")
-	case flags.Changed("batch") && named:
+	case flags.Changed("batch") && s.named != nil:
 		return usage("--batch goes with --all or --profile")
 	case flags.Changed("batch") && s.batch < 1:
 		return usage("--batch %d starts nothing; it must be 1 at least", s.batch)
@@ -146,18 +127,8 @@ func (s *rolloutSettings) complete(cmd *cobra.Command, args []string) (domains [
 		return usage("--force needs --reason: why may the gate be passed unmet?")
 	case len(s.force) == 0 && flags.Changed("reason"):
 		return usage("--reason goes with --force, and says why the gate may be passed unmet")
-	case s.evidence != "" && len(args) != 1:
+	case s.evidence != "" && len(s.named) != 1:
 		return usage("--evidence is about one domain; name it, and no other")
-	}
-	var list domainList
-	for _, arg := range args {
-		if !strings.Contains(arg, ".") && len(args) > 1 {
-			return usage("%q is no domain; the subcommands of rollout are pause and resume", arg)
-		}
-		list.add("", arg)
-	}
-	if len(list.faults) > 0 {
-		return nil, o, usageError{errors.Join(list.faults...)}
 	}
 	o = state.RolloutOrder{Now: s.hasty, AcceptNoReports: s.noReports}
 	slices.Sort(s.force)
@@ -169,10 +140,10 @@ func (s *rolloutSettings) complete(cmd *cobra.Command, args []string) (domains [
 	}
 	if s.evidence != "" {
 		if o.Evidence, err = readEvidence(cmd, s.evidence); err != nil {
-			return nil, o, usageError{err}
+			return o, usageError{err}
 		}
 	}
-	return list.names, o, nil
+	return o, nil
 }
 
 // readEvidence reads a report that was made elsewhere.

@@ -44,9 +44,14 @@ func TestRolloutUsageErrors(t *testing.T) {
 		"rollout a.example --evidence " + dir + "/": "the evidence cannot be read",
 		"rollout a.example --evidence -":            "standard input is not what",
 		"rollout a.example --hurry":                 "unknown flag",
-		"rollout pause":                             "stshost rollout pause needs DOMAIN",
-		"rollout resume a.example b.example":        `takes no argument after DOMAIN, and got "b.example"`,
-		"rollback":                                  "stshost rollback needs DOMAIN",
+		"rollout pause":                             "stshost rollout pause needs DOMAIN, --all or --profile NAME",
+		"rollout pause a.example 192.0.2.1":         "it is an IP address",
+		"rollout resume a.example --all":            "not two of them",
+		"rollout resume --all --batch 3":            "unknown flag",
+		"rollback":                                  "stshost rollback needs DOMAIN, --all or --profile NAME",
+		"rollback --all":                            "--all and --profile ask before they take domains back, and there is no terminal to ask at; --yes has it done unasked",
+		"rollback --profile office":                 "--yes has it done unasked",
+		"rollback a.example --profile office":       "not two of them",
 		"rollback 192.0.2.1":                        "it is an IP address",
 		"retire":                                    "stshost retire needs DOMAIN",
 		"horizon a.example --mx 192.0.2.1":          "it is an IP address",
@@ -70,7 +75,7 @@ func TestCommandsThatNeedAServerSaySo(t *testing.T) {
 	config := filepath.Join(dir, "config.toml")
 	writeFile(t, config, "[listen]\nadmin = \"unix:admin.sock\"\n[store]\nurl = \"sqlite:"+dir+"/stshost.db\"\n[acme]\naccept_terms = true\n[[domain]]\nname = \"a.example\"\nmx = [\"mx1.a.example\"]\n")
 	for _, args := range []string{
-		"rollout a.example", "rollout a.example --plan", "rollout --all", "rollout pause a.example", "rollout resume a.example", "rollback a.example",
+		"rollout a.example", "rollout a.example --plan", "rollout --all", "rollout pause a.example", "rollout pause --all", "rollout resume a.example", "rollback a.example", "rollback --all --yes",
 		"retire a.example", "horizon a.example", "mx accept a.example", "reload",
 	} {
 		var out, errs strings.Builder
@@ -340,6 +345,8 @@ func TestRolloutCompletion(t *testing.T) {
 	}{
 		{[]string{"rollout", "a.example", "--force", ""}, strings.Join(state.Gates(), "\n") + "\n:4\n"},
 		{[]string{"rollout", "pause", ""}, ":4\n"},
+		{[]string{"rollout", "resume", "a.example", ""}, ":4\n"},
+		{[]string{"rollback", "a.example", ""}, ":4\n"},
 		{[]string{"retire", ""}, ":4\n"},
 	} {
 		var out, errs strings.Builder

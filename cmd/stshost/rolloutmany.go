@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"slices"
+	"strings"
 
 	"github.com/stshost/stshost/internal/state"
 )
@@ -24,7 +24,7 @@ func (r *roller) many(ctx context.Context) error {
 	m := &manyRollouts{roller: r}
 	m.round = round{
 		named: r.named != nil, without: m.without, give: m.give, report: m.text, most: r.batch,
-		first: func(s state.RolloutStatus) bool { return onTheWay(s) && !s.Paused },
+		first: func(s state.RolloutStatus) bool { return s.Goal == state.GoalEnforce && !s.Paused },
 	}
 	if err := m.run(ctx, r.screen, domains); err != nil {
 		return err
@@ -35,15 +35,10 @@ func (r *roller) many(ctx context.Context) error {
 	return m.follow(ctx)
 }
 
-// onTheWay reports whether a domain is on its way to enforce, be it paused or held
-// up.
-func onTheWay(s state.RolloutStatus) bool { return s.Goal == state.GoalEnforce && s.Pinned == "" }
-
 // manyRollouts is how it goes with many domains.
 type manyRollouts struct {
 	*roller
-	named []string // on the command line; nil: they were not
-	turns []turn
+	round
 }
 
 // without says of a domain how it stands if there is no need to ask for it.
@@ -54,7 +49,7 @@ func (m *manyRollouts) without(s state.RolloutStatus) (turnOutcome, bool) {
 		return turnDone, true
 	case s.Goal == state.GoalEnforce && !s.Paused && !s.Refused && !ordered && !m.plan:
 		return turnOnItsWay, true
-	case m.named != nil: // what is named is asked for
+	case m.round.named: // what is named is asked for
 		return "", false
 	case s.Pinned != "":
 		return turnPinned, true
@@ -66,91 +61,17 @@ func (m *manyRollouts) without(s state.RolloutStatus) (turnOutcome, bool) {
 	return "", false
 }
 
-// start asks for every domain that needs it. The error is that of a server that
-// has gone.
-func (m *manyRollouts) start(ctx context.Context, all []state.RolloutStatus) error {
-	var onTheirWay, others []state.RolloutStatus
-	for _, s := range all {
-		outcome, known := m.without(s)
-		switch {
-		case known:
-			m.turns = append(m.turns, turn{Domain: s.Domain, Outcome: outcome, Rollout: &s})
-		case s.Goal == state.GoalEnforce && !s.Paused:
-			onTheirWay = append(onTheirWay, s)
-		default:
-			others = append(others, s)
-		}
-	}
-	var bar *progress
-	if terminal(m.errOut) && !(m.json && terminal(m.out)) {
-		bar = newProgress(m.errOut, len(onTheirWay)+len(others))
-	}
-	defer bar.end()
-	if err := m.ask(ctx, onTheirWay, 0, bar); err != nil {
-		return err
-	}
-	return m.ask(ctx, others, m.batch, bar)
-}
-
-// ask asks for domains, startsAtOnce of them at a time, until most have started; 0:
-// for all.
-func (m *manyRollouts) ask(ctx context.Context, domains []state.RolloutStatus, most int, bar *progress) (gone error) {
-	type answer struct {
-		turn turn
-		err  error
-	}
-	answers := make(chan answer)
-	next, asked, started := 0, 0, 0
-	for {
-		for next < len(domains) && asked < startsAtOnce && (most == 0 || started+asked < most) && ctx.Err() == nil && gone == nil {
-			go func(s state.RolloutStatus) {
-				t, err := m.askOne(ctx, s)
-				answers <- answer{t, err}
-			}(domains[next])
-			next, asked = next+1, asked+1
-		}
-		if asked == 0 {
-			break
-		}
-		a := <-answers
-		asked--
-		bar.step()
-		switch {
-		case errors.Is(a.err, server.ErrNotRunning):
-			gone = a.err
-			a.turn = turn{Domain: a.turn.Domain, Outcome: turnLeft}
-		case a.err != nil && ctx.Err() != nil: // it may have been started all the same
-			a.turn = turn{Domain: a.turn.Domain, Outcome: turnLeft}
-		case a.turn.Outcome == turnStarted || a.turn.Outcome == turnStartable:
-			started++
-		}
-		m.turns = append(m.turns, a.turn)
-	}
-	for _, s := range domains[next:] {
-		m.turns = append(m.turns, turn{Domain: s.Domain, Outcome: turnLeft})
-	}
-	return gone
-}
-
-// askOne asks for one domain; before is how it stood.
-func (m *manyRollouts) askOne(ctx context.Context, before state.RolloutStatus) (turn, error) {
-	t := turn{Domain: before.Domain, Outcome: turnStarted}
-	do := m.client.StartRollout
+// give asks for one domain.
+func (m *manyRollouts) give(ctx context.Context, before state.RolloutStatus) (turn, error) {
+	outcome, do := turnStarted, m.client.StartRollout
 	if m.plan {
-		t.Outcome, do = turnStartable, m.client.PlanRollout
+		outcome, do = turnStartable, m.client.PlanRollout
 	}
 	s, err := do(ctx, before.Domain, m.order)
-	var refused *state.RefusedError
-	var pinned *state.PinnedError
+	t, failure := turnOf(before, outcome, s, err)
 	g, closed := state.ClosedGate(s.Gates)
 	switch {
-	case errors.As(err, &refused):
-		t.Outcome, t.Gate, t.Error, t.Remedy, s = turnRefused, &refused.Gate, refused.Error(), refused.Remedy(), refused.Status
-	case errors.As(err, &pinned):
-		t.Outcome, t.Error = turnPinned, pinned.Error()
 	case err != nil:
-		t.Outcome, t.Error = turnFailed, err.Error()
-		return t, err
 	case arrived(s):
 		t.Outcome = turnDone
 	case m.plan && closed && !g.Awaited:
@@ -158,49 +79,15 @@ func (m *manyRollouts) askOne(ctx context.Context, before state.RolloutStatus) (
 	case before.Goal == state.GoalEnforce && !before.Paused:
 		t.Outcome = turnOnItsWay
 	}
-	t.Rollout = &s
-	return t, nil
+	return t, failure
 }
 
-// count is how many domains had one of these outcomes.
-func (m *manyRollouts) count(outcomes ...turnOutcome) (n int) {
-	for _, t := range m.turns {
-		if slices.Contains(outcomes, t.Outcome) {
-			n++
-		}
-	}
-	return n
-}
-
-// code is the exit code: 1 if something went wrong with a domain, be it only that
-// one which was named is pinned. A plan finds that out, and is well.
+// code is the exit code. That a domain is refused is what a plan is there to find.
 func (m *manyRollouts) code() error {
-	bad := m.count(turnFailed)
-	if !m.plan {
-		bad += m.count(turnRefused)
+	if m.plan {
+		return m.round.code()
 	}
-	if m.named != nil {
-		bad += m.count(turnPinned)
-	}
-	if bad > 0 {
-		return exitError(1)
-	}
-	return nil
-}
-
-// rolloutsAnswer is the shape of a rollout of many domains in JSON.
-type rolloutsAnswer struct {
-	Counts  map[turnOutcome]int `json:"counts"`
-	Domains []turn              `json:"domains"`
-}
-
-func (m *manyRollouts) result() rolloutsAnswer {
-	slices.SortFunc(m.turns, func(a, b turn) int { return strings.Compare(a.Domain, b.Domain) })
-	a := rolloutsAnswer{Counts: map[turnOutcome]int{}, Domains: m.turns}
-	for _, t := range m.turns {
-		a.Counts[t.Outcome]++
-	}
-	return a
+	return m.round.code(turnRefused)
 }
 
 // text says for people how it went.
@@ -209,16 +96,8 @@ func (m *manyRollouts) text(st style) string {
 	if m.plan {
 		b.WriteString(m.planTable(st))
 	}
-	if table := m.troubleTable(st); table != "" {
-		b.WriteString(table + "\n")
-	}
-	var parts []string
-	for _, w := range turnWords {
-		if n := m.count(w.outcome); n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", n, w.words))
-		}
-	}
-	text := counted(len(m.turns), "domain") + ": " + strings.Join(parts, ", ")
+	b.WriteString(m.troubleTable(st))
+	text := m.sum(rolloutWords)
 	switch {
 	case m.plan:
 		text += "; nothing was changed"
@@ -232,24 +111,10 @@ func (m *manyRollouts) text(st style) string {
 // troubleTable lists what was refused or failed; a plan has what is refused in a
 // table of its own.
 func (m *manyRollouts) troubleTable(st style) string {
-	var rows [][]cell
-	for _, t := range m.turns {
-		gate, why := "-", t.Error
-		switch {
-		case t.Error == "" || m.plan && t.Outcome == turnRefused:
-			continue
-		case t.Gate != nil:
-			gate, why = t.Gate.Name, t.Gate.Value
-		}
-		if st.width == 0 && t.Gate != nil {
-			why = glance(why)
-		}
-		rows = append(rows, cells(t.Domain, gate, why, dash(t.Remedy)))
+	if m.plan {
+		return m.round.troubleTable(st, true, turnRefused)
 	}
-	if rows == nil {
-		return ""
-	}
-	return st.grid([]string{"DOMAIN", "GATE", "WHY NOT", "WHAT TO DO"}, rows)
+	return m.round.troubleTable(st, true)
 }
 
 // planTable says of each domain what comes next, and what keeps it from that.

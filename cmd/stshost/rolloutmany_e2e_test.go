@@ -47,7 +47,7 @@ func TestRolloutOfAThousandDomains(t *testing.T) {
 		}
 	}
 	w.bringCertificates(domains)
-	w.announced()
+	w.announced(mtasts.ModeTesting, oneWeek, w.domains...)
 	w.start()
 	updates := len(w.lab.DNS.Updates())
 
@@ -107,9 +107,9 @@ func TestRolloutOfAThousandDomains(t *testing.T) {
 	}
 }
 
-// announced puts all domains into the store and into the DNS as they are when they
-// have been confirmed in testing.
-func (w *world) announced() {
+// announced puts domains into the store and into the DNS as they are when they have
+// been confirmed with such a policy.
+func (w *world) announced(mode mtasts.Mode, maxAge time.Duration, domains ...entry) {
 	w.t.Helper()
 	s, err := store.Open(w.t.Context(), w.storePath())
 	if err != nil {
@@ -117,8 +117,8 @@ func (w *world) announced() {
 	}
 	defer s.Close()
 	now := time.Now().Add(-time.Minute)
-	for _, e := range w.domains {
-		p := mtasts.Policy{Mode: mtasts.ModeTesting, MX: e.mx, MaxAge: oneWeek}
+	for _, e := range domains {
+		p := mtasts.Policy{Mode: mode, MX: e.mx, MaxAge: maxAge}
 		body, err := p.Render()
 		if err != nil {
 			w.t.Fatal(err)

@@ -104,7 +104,7 @@ func TestRolloutInBatches(t *testing.T) {
 			t.Errorf("batch %d started others", i+1)
 		}
 	}
-	if d.most > startsAtOnce {
+	if d.most > turnsAtOnce {
 		t.Errorf("%d at once", d.most)
 	}
 }
@@ -117,7 +117,7 @@ func TestRolloutStartsSoManyAtOnce(t *testing.T) {
 	arrived, all := make(chan struct{}, 20), make(chan struct{})
 	d.onAsk = func(_ context.Context, what, _ string) error {
 		if what == "StartRollout" {
-			if arrived <- struct{}{}; len(arrived) == startsAtOnce {
+			if arrived <- struct{}{}; len(arrived) == turnsAtOnce {
 				close(all)
 			}
 			<-all
@@ -125,7 +125,7 @@ func TestRolloutStartsSoManyAtOnce(t *testing.T) {
 		return nil
 	}
 	d.said(t, "rollout --all").wants(t, "all", 0, "20 domains: 20 started\n", "")
-	if d.most != startsAtOnce {
+	if d.most != turnsAtOnce {
 		t.Errorf("%d at once", d.most)
 	}
 }
@@ -166,7 +166,7 @@ func TestRolloutPlanOfAll(t *testing.T) {
 
 func TestRolloutOfAllAsJSON(t *testing.T) {
 	got := fleet().said(t, "rollout --all --json")
-	var a rolloutsAnswer
+	var a roundAnswer
 	if err := json.Unmarshal([]byte(got.out), &a); err != nil || got.code != 1 || got.errs != "" {
 		t.Fatalf("exit code %d, stderr %q, %v", got.code, got.errs, err)
 	}
@@ -187,18 +187,18 @@ func TestRolloutOfAllWithoutTheServer(t *testing.T) {
 	for i := range 100 {
 		d.set(inTesting(fmt.Sprintf("d%02d.example", i)))
 	}
-	r := &roller{client: d, rolloutSettings: rolloutSettings{all: true}, screen: screen{out: new(bytes.Buffer), errOut: new(bytes.Buffer)}}
+	r := &roller{client: d, rolloutSettings: rolloutSettings{selection: selection{all: true}}, screen: screen{out: new(bytes.Buffer), errOut: new(bytes.Buffer)}}
 	d.onAsk = func(_ context.Context, what, domain string) error {
 		if what == "StartRollout" && domain > "d20" {
 			return fmt.Errorf("%w (unix:x)", server.ErrNotRunning)
 		}
 		return nil
 	}
-	err := r.many(t.Context(), nil)
+	err := r.many(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "the server went away before every domain was asked for") || errors.Is(err, server.ErrNotRunning) {
 		t.Errorf("ended with %v", err)
 	}
-	if n := len(d.questions("StartRollout")); n > 20+startsAtOnce {
+	if n := len(d.questions("StartRollout")); n > 20+turnsAtOnce {
 		t.Errorf("%d questions", n)
 	}
 	if out := r.out.(*bytes.Buffer).String(); !strings.Contains(out, "100 domains: 20 started, 80 not started yet\n") {
@@ -219,9 +219,10 @@ func TestRolloutOfAllOnATerminal(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			term := &fakeTerminal{}
 			d := newDesk(inTesting("a.example"), waiting("b.example"), there("c.example"), waiting("not-chosen.example"))
-			r := &roller{client: d, screen: screen{out: term, errOut: new(bytes.Buffer), live: true}}
+			named := selection{named: []string{"a.example", "b.example", "c.example"}}
+			r := &roller{client: d, rolloutSettings: rolloutSettings{selection: named}, screen: screen{out: term, errOut: new(bytes.Buffer), live: true}}
 			ended := make(chan error, 1)
-			go func() { ended <- r.many(t.Context(), []string{"a.example", "b.example", "c.example"}) }()
+			go func() { ended <- r.many(t.Context()) }()
 			settle(time.Minute)
 			const began = "3 domains: 1 started, 1 on their way already, 1 done already\n\n"
 			want := began + "STAGE    DOMAINS\ntesting  2\n\nnext look or step:  2026-02-18 12:00:00 UTC\n" + style{}.footer()

@@ -32,18 +32,29 @@ func fullHorizon() state.Horizon {
 // fullMany has every outcome.
 func fullMany(plan bool) *manyRollouts {
 	wait, no := waiting("wait.example"), held("no.example")
-	m := &manyRollouts{roller: &roller{rolloutSettings: rolloutSettings{plan: plan, batch: 1}}, turns: []turn{
+	m := &manyRollouts{roller: &roller{rolloutSettings: rolloutSettings{plan: plan, batch: 1}}, round: round{turns: []turn{
 		{Domain: "wait.example", Outcome: turnStarted, Rollout: &wait},
 		{Domain: "no.example", Outcome: turnRefused, Gate: &badTLS, Error: "no.example stays in testing: …", Remedy: badTLS.Remedy, Rollout: &no},
 		{Domain: "broken.example", Outcome: turnFailed, Error: "stshost could not answer; its log says why"},
 		{Domain: "way.example", Outcome: turnOnItsWay}, {Domain: "done.example", Outcome: turnDone}, {Domain: "pin.example", Outcome: turnPinned},
 		{Domain: "paused.example", Outcome: turnPaused}, {Domain: "out.example", Outcome: turnLeaving},
 		{Domain: "z1.example", Outcome: turnLeft}, {Domain: "z2.example", Outcome: turnLeft},
-	}}
+	}}}
 	if plan {
 		m.turns[0].Outcome = turnStartable
 	}
 	return m
+}
+
+// fullBack is a rollback with every outcome.
+func fullBack() *manyRollbacks {
+	pin := &state.PinnedError{Domain: "pin.example", Mode: "enforce", Source: "config.toml:7"}
+	return &manyRollbacks{round: round{turns: []turn{
+		{Domain: "a.example", Outcome: turnBack}, {Domain: "b.example", Outcome: turnBack},
+		{Domain: "broken.example", Outcome: turnFailed, Error: "stshost could not answer; its log says why"},
+		{Domain: "pin.example", Outcome: turnPinned, Error: pin.Error()}, {Domain: "soft.example", Outcome: turnPinned},
+		{Domain: "quiet.example", Outcome: turnDone}, {Domain: "out.example", Outcome: turnLeaving}, {Domain: "z.example", Outcome: turnLeft},
+	}}}
 }
 
 // fullCrowd has domains at every place.
@@ -86,6 +97,7 @@ func TestRolloutGoldenTexts(t *testing.T) {
 		"many.txt":        fullMany(false).text(style{}),
 		"many-100.txt":    fullMany(false).text(style{width: 100}),
 		"many-plan.txt":   fullMany(true).text(style{width: 120}),
+		"many-back.txt":   fullBack().text(style{width: 100}),
 		"crowd.txt":       crowd.text(style{}),
 		"crowd-held.txt":  crowd.heldTable(style{width: 100}),
 		"horizon.txt":     style{}.horizon(fullHorizon()),
@@ -111,14 +123,15 @@ func TestNothingHostileReachesTheTerminalOfARollout(t *testing.T) {
 		Steps: []state.RolloutStep{{Stage: hostile, Mode: hostile}, {Stage: hostile, Mode: hostile}}, MX: []string{hostile}, Kept: []string{hostile}, Refused: true,
 	}
 	h := state.Horizon{Text: hostile, Remedy: hostile, Bodies: []state.HorizonBody{{Mode: hostile, MX: []string{hostile}, Why: hostile}}}
-	m := &manyRollouts{roller: &roller{rolloutSettings: rolloutSettings{plan: true}}, turns: []turn{
+	m := &manyRollouts{roller: &roller{rolloutSettings: rolloutSettings{plan: true}}, round: round{turns: []turn{
 		{Domain: hostile, Outcome: turnFailed, Error: hostile, Remedy: hostile}, {Domain: hostile, Outcome: turnRefused, Gate: &gate, Error: hostile, Rollout: &s},
-	}}
+	}}}
+	back := &manyRollbacks{round: round{turns: []turn{{Domain: hostile, Outcome: turnFailed, Error: hostile, Remedy: hostile}}}}
 	_, stalled := rolloutOver(s)
 	for name, got := range map[string]string{
 		"view": style{}.rollout(s), "view, wrapped": style{width: 60}.rollout(s), "plan": style{}.rolloutPlan(s), "line": rolloutLine(s),
 		"refusal": refusal(&state.RefusedError{Status: s, Gate: gate}), "held": stalled.Error(), "horizon": style{width: 90}.horizon(h),
-		"plan of many": m.text(style{}), "held of many": crowd{held: []state.RolloutStatus{s}}.heldTable(style{}), "retire": retireText(style{}, s), "retire line": retireLine(s),
+		"plan of many": m.text(style{}), "rollback of many": back.text(style{}), "held of many": crowd{held: []state.RolloutStatus{s}}.heldTable(style{}), "retire": retireText(style{}, s), "retire line": retireLine(s),
 	} {
 		if !strings.Contains(got, `\x1b`) {
 			t.Errorf("%s does not show it: %q", name, got)
