@@ -174,6 +174,7 @@ func (t *task) chooseID(ctx context.Context, body []byte, views []state.ServerTX
 	} else {
 		next.ID = mtasts.NewID(stampAfter(views, t.cfg.Now()), body)
 	}
+	next.FormerID = ""
 	if err := t.save(ctx, next); err != nil {
 		return err
 	}

@@ -38,9 +38,14 @@ func (t *task) catchUp(ctx context.Context, views []state.ServerTXT) error {
 	return nil
 }
 
-// knownUntil is the time up to which row knows what was announced.
+// knownUntil is the time up to which row knows what was announced. The stamp of an id
+// may be ahead of the clock, so that the one of the body before counts until this one
+// has its own.
 func knownUntil(row state.Domain) time.Time {
 	if made, ours := mtasts.IDTime(row.ID); ours {
+		return made
+	}
+	if made, ours := mtasts.IDTime(row.FormerID); ours && made.After(row.Since) {
 		return made
 	}
 	return row.Since

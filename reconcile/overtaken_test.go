@@ -269,3 +269,32 @@ func TestStoreOfBeforeTheFirstBodyIsRestored(t *testing.T) {
 		}
 	})
 }
+
+// Bodies that follow each other within a second have ids that are stamped ahead of the
+// clock. A restart takes none of these for news: what was ordered after it holds.
+func TestIDAheadOfTheClockIsNoNews(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab()
+		p := l.start(t, at(mtasts.ModeTesting, 0))
+		settleFor(time.Minute)
+		for _, age := range []time.Duration{day, 2 * day, 4 * day} {
+			p.Set(at(mtasts.ModeEnforce, age))
+			synctest.Wait()
+		}
+		if made, _ := mtasts.IDTime(wantStep(t, p, state.Confirmed).ID); !made.After(time.Now()) {
+			t.Fatalf("the last id is of %s, and it is %s: nothing is shown", made, time.Now())
+		}
+		l.change(func() { l.fetchErr = errors.New("connection refused") })
+		p.Set(at(mtasts.ModeTesting, 0))
+		synctest.Wait()
+		wantStep(t, p, state.Serving)
+		p.stop()
+		l.change(func() { l.fetchErr = nil })
+		p = l.start(t, at(mtasts.ModeTesting, 0))
+		defer func() { p.stop() }()
+		settleFor(15 * time.Minute)
+		if d := wantStep(t, p, state.Confirmed); d.Mode != mtasts.ModeTesting {
+			t.Errorf("after a restart: %s", d.Mode)
+		}
+	})
+}

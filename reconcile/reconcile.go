@@ -10,6 +10,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"math/rand/v2"
@@ -260,7 +261,7 @@ func New(ctx context.Context, cfg Config) (*Reconciler, error) {
 			// A change of the body was written although the store said that
 			// it was not. What is served is what the ledger says, and the
 			// row's id is not for it.
-			row.BodySHA256, row.ID, row.Mode = b.SHA256, "", b.Mode
+			row.BodySHA256, row.ID, row.FormerID, row.Mode = b.SHA256, "", cmp.Or(row.ID, row.FormerID), b.Mode
 			row.Step, row.Since = state.Serving, cfg.Now()
 		}
 		if row.BodySHA256 == "" {

@@ -198,7 +198,7 @@ func (t *task) serve(ctx context.Context, policy mtasts.Policy, body []byte) err
 	now := t.cfg.Now()
 	next := t.row
 	next.BodySHA256 = digest
-	next.ID = "" // the new body gets its own, once it is proven
+	next.ID, next.FormerID = "", cmp.Or(t.row.ID, t.row.FormerID) // the new body gets its own, once it is proven
 	next.Mode = policy.Mode
 	if next.ConfigMaxAge != t.wanted.MaxAge || t.wanted.Mode != "" {
 		next.MaxAge, next.ConfigMaxAge = 0, 0 // the config was edited, and what it says holds again
@@ -295,7 +295,7 @@ func (t *task) conclude(ctx context.Context, err error) {
 		t.row = next
 		return // what the journal does not have is not told
 	}
-	t.row = next
+	t.commit(next) // whoever is told finds it so
 	t.tellOutcome(*cmp.Or(t.d.unwritten, &before))
 	t.d.unwritten = nil
 	switch waits := err != nil && next.Attempts == 0; {

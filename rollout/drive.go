@@ -277,11 +277,7 @@ func (m *Manager) lookAt(ctx context.Context, d domain, row state.Rollout) (fact
 	d.row = &row
 	f := facts{conf: d.conf, row: row, at: placeOf(row)}
 	f.to, _ = d.onward()
-	f.snapshot, _ = m.cfg.Reconciler.Snapshot(d.name)
 	f.served, _ = m.cfg.Served(d.name)
-	if m.confirmed(d, row) {
-		f.since = row.Confirmed
-	}
 	f.seenErr = errors.New("no policy is served yet")
 	if f.served.Mode != "" {
 		f.seen, f.seenErr = m.cfg.Prober.CheckMX(ctx, d.name, f.served.MX, mtasts.ModeEnforce)
@@ -289,6 +285,11 @@ func (m *Manager) lookAt(ctx context.Context, d domain, row state.Rollout) (fact
 	f.reports, f.reportsErr = m.cfg.Reports(ctx, d.name, cmp.Or(row.Confirmed, row.Entered))
 	if err := ctx.Err(); err != nil {
 		return f, nil, err
+	}
+	// Last, as the reconciler may have been at work when this began.
+	f.snapshot, _ = m.cfg.Reconciler.Snapshot(d.name)
+	if m.confirmed(d, row) {
+		f.since = row.Confirmed
 	}
 	f.now = m.cfg.Now()
 	return f, judge(f), nil

@@ -42,6 +42,9 @@ func (m *Manager) driveAgain(ctx context.Context, d domain, served mtasts.Policy
 	if d.row.Paused {
 		return next, nil
 	}
+	if snapshot, ok := m.cfg.Reconciler.Snapshot(d.name); !ok || !snapshot.Waits.IsZero() {
+		return m.cfg.Now().Add(time.Second), nil // it is taken up without a word
+	}
 	f, gates, err := m.lookAt(ctx, d, row)
 	if err != nil {
 		return next, err

@@ -29,7 +29,7 @@ func filled(b *testing.B) (s *store.Store, path string) {
 			}
 		}
 	}
-	domain := insert(`INSERT INTO domains VALUES (?, 'confirmed', 1735734615123456, 'testing', 0, 0, 0, ?, '20250101T000000Z0123456789abcdef', 'IPv4 ok, IPv6 ok', '', '', 0, 1735734615123456, 1735734615123456)`)
+	domain := insert(`INSERT INTO domains (name, step, since, mode, max_age, config_max_age, adopted, body_sha256, record_id, proof, last_error, remedy, attempts, last_run, next_run) VALUES (?, 'confirmed', 1735734615123456, 'testing', 0, 0, 0, ?, '20250101T000000Z0123456789abcdef', 'IPv4 ok, IPv6 ok', '', '', 0, 1735734615123456, 1735734615123456)`)
 	ledger := insert(`INSERT INTO bodies VALUES (?, ?, 'testing', 86400, 1735734615123456, 0, 0, randomblob(150))`)
 	cert := insert(`INSERT INTO certificates VALUES (?, ?, ?, randomblob(3200))`)
 	job := insert(`INSERT INTO cert_jobs (host, due, not_after, attempts, challenge, problem, last_attempt, running) VALUES (?, ?, ?, 0, 'tls-alpn-01', '', 0, 0)`)

@@ -103,7 +103,7 @@ func fullDomain(name string) state.Domain {
 	return state.Domain{
 		Name: name, Step: state.Announced, Since: day(1),
 		Mode: mtasts.ModeEnforce, MaxAge: 604800 * time.Second, ConfigMaxAge: 86400 * time.Second, Adopted: true,
-		BodySHA256: "ab12", ID: "20250101T000000Z0123456789abcdef", Proof: "IPv4 ok, IPv6 skipped: no route",
+		BodySHA256: "ab12", ID: "20250101T000000Z0123456789abcdef", FormerID: "20241231T000000Z0123456789abcdef", Proof: "IPv4 ok, IPv6 skipped: no route",
 		LastError: "ns1.example.net does not answer", Remedy: "see whether it runs", Attempts: 3,
 		LastRun: day(2), NextRun: day(3),
 	}

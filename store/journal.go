@@ -39,7 +39,7 @@ func (s *Store) RemoveDomain(ctx context.Context, name string) error {
 func domainArgs(d state.Domain) []any {
 	return []any{
 		d.Name, string(d.Step), fromTime(d.Since), string(d.Mode), fromSeconds(d.MaxAge), fromSeconds(d.ConfigMaxAge),
-		fromBool(d.Adopted), d.BodySHA256, d.ID, d.Proof, d.LastError, d.Remedy, d.Attempts,
+		fromBool(d.Adopted), d.BodySHA256, d.ID, d.FormerID, d.Proof, d.LastError, d.Remedy, d.Attempts,
 		fromTime(d.LastRun), fromTime(d.NextRun),
 	}
 }
@@ -49,7 +49,7 @@ func scanDomain(row scanner) (state.Domain, error) {
 	var since, maxAge, configMaxAge, lastRun, nextRun int64
 	err := row.Scan(
 		&d.Name, &d.Step, &since, &d.Mode, &maxAge, &configMaxAge,
-		&d.Adopted, &d.BodySHA256, &d.ID, &d.Proof, &d.LastError, &d.Remedy, &d.Attempts,
+		&d.Adopted, &d.BodySHA256, &d.ID, &d.FormerID, &d.Proof, &d.LastError, &d.Remedy, &d.Attempts,
 		&lastRun, &nextRun,
 	)
 	d.Since, d.LastRun, d.NextRun = toTime(since), toTime(lastRun), toTime(nextRun)

@@ -52,7 +52,7 @@ func makeVersion(t *testing.T, path string, version int64) {
 			'["b.example"]', 1, 'main', '', '_mta-sts.example.com', 300, '{"stage":"testing","max_age":604800,"goal":""}', 'why')`)
 	}
 	if version >= 1 {
-		mustExec(t, db, `INSERT INTO domains VALUES ('example.com', 'serving', 1735734615123456, 'testing', 86400, 0, 0, 'aa', '', '', '', '', 0, 0, 0)`)
+		mustExec(t, db, `INSERT INTO domains (name, step, since, mode, max_age, config_max_age, adopted, body_sha256, record_id, proof, last_error, remedy, attempts, last_run, next_run) VALUES ('example.com', 'serving', 1735734615123456, 'testing', 86400, 0, 0, 'aa', '', '', '', '', 0, 0, 0)`)
 		mustExec(t, db, `INSERT INTO bodies VALUES ('example.com', 'aa', 'testing', 86400, 1735734615123456, 0, 0, x'41')`)
 	}
 	noError(t, db.Close())
@@ -156,6 +156,7 @@ func TestMigrationsStayAsTheyWere(t *testing.T) {
 		"00008_mx_checks.sql":    "0dc656a912a1b136927bd462b21fdb63251152a888790a78d4fcdc3d600e11e5",
 		"00009_rollouts.sql":     "742159918e56a6251c0411a452d3c67b016daed7e6cd5c086f8e299badd98656",
 		"00010_mx_hosts.sql":     "92fd9e7c37794c31c1176d2110b6a8cd45945bc24669a3be71b9d139854cbff9",
+		"00011_former_id.sql":    "7b103b2ba68b56737c98262a0efe8b7a2d68dca9b2418a7a8b6e3cb09b91e0e8",
 	}
 	files := get[[]os.DirEntry](t)(os.ReadDir("migrations/sqlite"))
 	equal(t, len(files), len(want))

@@ -12,21 +12,22 @@ const certJobColumns = `
 func sqliteStatements() *statements {
 	return &statements{
 		domains: `
-			SELECT name, step, since, mode, max_age, config_max_age, adopted, body_sha256, record_id,
+			SELECT name, step, since, mode, max_age, config_max_age, adopted, body_sha256, record_id, former_id,
 			       proof, last_error, remedy, attempts, last_run, next_run
 			FROM domains ORDER BY name`,
 		domain: `
-			SELECT name, step, since, mode, max_age, config_max_age, adopted, body_sha256, record_id,
+			SELECT name, step, since, mode, max_age, config_max_age, adopted, body_sha256, record_id, former_id,
 			       proof, last_error, remedy, attempts, last_run, next_run
 			FROM domains WHERE name = ?`,
 		saveDomain: `
-			INSERT INTO domains (name, step, since, mode, max_age, config_max_age, adopted, body_sha256, record_id,
+			INSERT INTO domains (name, step, since, mode, max_age, config_max_age, adopted, body_sha256, record_id, former_id,
 			                     proof, last_error, remedy, attempts, last_run, next_run)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 			ON CONFLICT (name) DO UPDATE SET
 				step = excluded.step, since = excluded.since, mode = excluded.mode, max_age = excluded.max_age,
 				config_max_age = excluded.config_max_age, adopted = excluded.adopted,
-				body_sha256 = excluded.body_sha256, record_id = excluded.record_id, proof = excluded.proof,
+				body_sha256 = excluded.body_sha256, record_id = excluded.record_id,
+				former_id = excluded.former_id, proof = excluded.proof,
 				last_error = excluded.last_error, remedy = excluded.remedy, attempts = excluded.attempts,
 				last_run = excluded.last_run, next_run = excluded.next_run`,
 		removeDomain: `DELETE FROM domains WHERE name = ?`,

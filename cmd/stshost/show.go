@@ -215,8 +215,12 @@ func stateOf(d server.DomainStatus) string {
 // modeOf is the mode in a table, on the way to enforce in full with the max_age, by
 // which the stages differ.
 func modeOf(d server.DomainStatus) string {
-	if d.Mode == string(mtasts.ModeEnforce) && d.Goal == string(state.GoalEnforce) && d.MaxAge > 0 {
+	switch {
+	case d.Goal != string(state.GoalEnforce):
+	case d.Mode == string(mtasts.ModeEnforce) && d.MaxAge > 0:
 		return d.Mode + " " + duration(time.Duration(d.MaxAge)*time.Second)
+	case d.Mode == string(mtasts.ModeTesting):
+		return d.Mode + ", to enforce"
 	}
 	return d.Mode
 }

@@ -64,6 +64,7 @@ type Domain struct {
 
 	BodySHA256 string // lower-case hex of the body served now; "" before the first
 	ID         string // record id for that body, journalled before its first push; "" until made
+	FormerID   string // the id of the body before, until this one has its own
 	Proof      string // how the body was last proven, e.g. "IPv4 ok, IPv6 skipped: no route"
 
 	LastError string    // why the next step is not reached; "" when nothing is wrong
