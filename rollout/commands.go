@@ -301,13 +301,9 @@ func (m *Manager) retireLeft(ctx context.Context, name string) (state.RolloutSta
 	}
 	m.mu.Unlock()
 	status, err := m.out(ctx, domain{name: name}, row)
-	if err != nil {
-		m.mu.Lock()
-		if d := m.domains[name]; d.row == nil {
-			delete(m.domains, name)
-		}
-		m.mu.Unlock()
-	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.forgetUnknown(m.domains[name])
 	return status, err
 }
 

@@ -190,11 +190,8 @@ func (m *Manager) replace(next map[string]*Domain, all map[string]*state.Rollout
 	}
 	for name, d := range m.domains {
 		d.conf, d.row, d.kept, d.seen = next[name], all[name], m.goOn(d.kept, keeps[name]), look{}
-		if d.conf == nil && d.row == nil {
-			m.queue.Remove(d)
-			delete(m.domains, name)
-			continue
+		if !m.forgetUnknown(d) {
+			m.arrange(d)
 		}
-		m.arrange(d)
 	}
 }

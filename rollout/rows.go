@@ -156,8 +156,20 @@ func (m *Manager) restore(ctx context.Context, name string) error {
 	defer m.mu.Unlock()
 	if known := m.domains[name]; known != nil {
 		known.unsure = false
+		m.forgetUnknown(known)
 	}
 	return nil
+}
+
+// forgetUnknown forgets a domain of which nothing is known, and nothing is to be done.
+// It reports whether it did. The caller holds m.mu.
+func (m *Manager) forgetUnknown(d *domain) bool {
+	if d == nil || d.conf != nil || d.row != nil || d.unsure {
+		return false
+	}
+	m.queue.Remove(d)
+	delete(m.domains, d.name)
+	return true
 }
 
 // later is the later of two times.
@@ -187,13 +199,9 @@ func (m *Manager) set(name string, row *state.Rollout) {
 	if d == nil {
 		return
 	}
-	d.row = row
-	if d.conf == nil && d.row == nil {
-		m.queue.Remove(d)
-		delete(m.domains, name)
-		return
+	if d.row = row; !m.forgetUnknown(d) {
+		m.arrange(d)
 	}
-	m.arrange(d)
 }
 
 // note stores a row in place of the one that d has, with its events. Nothing is in it
