@@ -70,6 +70,7 @@ type Log struct {
 	done    sync.WaitGroup
 
 	recorded chan struct{} // holds one when something is new for the writer
+	storing  sync.Mutex    // held while a batch is stored; taken before mu
 
 	mu     sync.Mutex
 	queue  []state.Event // not stored yet, oldest first
@@ -156,6 +157,17 @@ func (l *Log) Prepare(e state.Event) state.Event {
 		e.Evidence[key] = clip(value)
 	}
 	return e
+}
+
+// Flush stores what was recorded before it, so that what its caller stores then comes
+// after that.
+func (l *Log) Flush() error {
+	for n := l.waiting(); n > 0; n -= batch {
+		if err := l.storeBatch(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Stored counts events that their producer has stored itself, and wakes those

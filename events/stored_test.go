@@ -118,6 +118,27 @@ func TestStoredWakesThoseWhoWait(t *testing.T) {
 	})
 }
 
+// What was recorded before comes before what its producer stores itself.
+func TestFlushKeepsTheOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{}
+		l := events.New(events.Config{Store: m})
+		for n := 1; n <= 600; n++ {
+			l.Record(happened(n))
+		}
+		if err := l.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := m.AddEvents(t.Context(), []state.Event{l.Prepare(happened(601))}); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		wantTexts(t, m, numbers(1, 601))
+	})
+}
+
 // A reader who waits at a real store is given what a transition stores with
 // itself.
 func TestNextIsGivenWhatATransitionStored(t *testing.T) {

@@ -113,9 +113,14 @@ func (l *Log) waiting() int {
 // storeBatch stores the first events of the queue, which leave it when the
 // store has them.
 func (l *Log) storeBatch() error {
+	l.storing.Lock()
+	defer l.storing.Unlock()
 	l.mu.Lock()
 	events := l.queue[:min(len(l.queue), batch):min(len(l.queue), batch)]
 	l.mu.Unlock()
+	if len(events) == 0 {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(l.running, storeTimeout)
 	defer cancel()
 	if _, err := l.cfg.Store.AddEvents(ctx, events); err != nil {

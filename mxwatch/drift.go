@@ -43,7 +43,7 @@ func drift(seen state.MXCheck, next state.MXWatch, p mtasts.Policy, failed *stat
 	e := state.Event{
 		Time: seen.Time, Kind: state.KindMXDrift, Severity: state.SeverityInfo, Domain: seen.Domain,
 		Text: "the MX records name what the policy does not: " + some(hosts),
-		Remedy: "`stshost mx accept " + strings.Join(append([]string{seen.Domain}, hosts[:min(len(hosts), named)]...), " ") + "` takes them into the policy, which goes on naming the old ones; " +
+		Remedy: "`" + acceptCommand(seen.Domain, hosts) + "` takes them into the policy, which goes on naming the old ones; " +
 			"if you do not know them, somebody may be forging the MX records: look at who can change the zone",
 		Evidence: policyEvidence(p),
 	}
@@ -59,13 +59,23 @@ func drift(seen state.MXCheck, next state.MXWatch, p mtasts.Policy, failed *stat
 	return next, &e
 }
 
-// named is how many of many names are told.
-const named = 5
+// mostTold is how many of many names are told.
+const mostTold = 5
+
+// acceptCommand is the command that takes hosts into the policy: by their names, that
+// no other gets in, as long as that is readable.
+func acceptCommand(domain string, hosts []string) string {
+	command := "stshost mx accept " + domain
+	if len(hosts) <= mostTold {
+		command += " " + strings.Join(hosts, " ")
+	}
+	return command
+}
 
 // some are the first of many names.
 func some(names []string) string {
-	if more := len(names) - named; more > 0 {
-		return fmt.Sprintf("%s and %d more", strings.Join(names[:named], ", "), more)
+	if more := len(names) - mostTold; more > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:mostTold], ", "), more)
 	}
 	return strings.Join(names, ", ")
 }

@@ -16,7 +16,8 @@ import (
 // Events are told after the journal has what they are about, and never
 // before: a kill in between loses one, and none is told a second time by the
 // next process. Only that a domain is new is told before, as nothing was done
-// for it yet; who is killed before its first step tells that once more.
+// for it yet: a process killed before the domain's first step leaves it to the
+// next to tell it again.
 
 // tell hands an event to whoever keeps them.
 func (r *Reconciler) tell(e state.Event) {

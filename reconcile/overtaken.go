@@ -14,7 +14,7 @@ import (
 // the journal is older than what was announced: a backup was restored, or the
 // machine was set back to a snapshot. Our ids carry the time they were made, so
 // a record with a later one than the journal's tells, or, if the body that is
-// served has none yet, with one from after that body came.
+// served has none yet, with one from after that body came (see [knownUntil]).
 //
 // The journal's id must not be announced again then. Since it was made, other
 // bodies may have been served under it, and a sender that holds one of those
@@ -80,7 +80,7 @@ func (t *task) takeOver(ctx context.Context, later string) error {
 	t.log.Warn("DNS announces a later id than the journal knows: an older store was restored, or another stshost looks after this domain",
 		"domain", t.wanted.Domain, "id", later, "journalled", t.row.ID)
 	next := t.row
-	next.ID = ""
+	next.ID, next.FormerID = "", later
 	return t.save(ctx, next)
 }
 

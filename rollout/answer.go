@@ -25,7 +25,11 @@ func (m *Manager) Horizon(ctx context.Context, name, mx string) (state.Horizon, 
 	}
 	now := m.cfg.Now()
 	if mx == "" {
-		return domainHorizon(name, ledger, now), nil
+		h := domainHorizon(name, ledger, now)
+		if d, _ := m.get(name); h.Open && d.conf != nil && d.conf.pinned() {
+			h.Remedy = fmt.Sprintf("remove its [[domain]] at %s and reload: that retires it; or take out its mode first, for `stshost retire %s`", d.conf.Wanted.Source, name)
+		}
+		return h, nil
 	}
 	served, _ := m.cfg.Served(name)
 	seen, err := m.cfg.Prober.CheckMX(ctx, name, served.MX, mtasts.ModeEnforce)

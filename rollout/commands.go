@@ -139,7 +139,10 @@ func (d *domain) arrivedAlready(row state.Rollout) bool {
 
 // PlanRollout says what StartRollout would do, and when, and changes nothing.
 func (m *Manager) PlanRollout(ctx context.Context, name string, o state.RolloutOrder) (state.RolloutStatus, error) {
-	status, _, _, err := m.plan(ctx, name, o)
+	status, d, _, err := m.plan(ctx, name, o)
+	if err == nil && d.row != nil && d.row.Paused {
+		status.Refused = true // until it is resumed
+	}
 	return status, err
 }
 
@@ -152,9 +155,16 @@ func (m *Manager) plan(ctx context.Context, name string, o state.RolloutOrder) (
 		status, err = m.Rollout(ctx, name)
 		return status, d, row, err
 	}
-	_, gates, err := m.lookAt(ctx, d, row)
+	would := d
+	would.row = &row
+	to, _ := would.onward()
+	_, gates, err := m.lookAt(ctx, d, row, to)
 	if err != nil {
 		return status, d, row, fmt.Errorf("the gates of %s could not be looked at in time: %w", name, err)
+	}
+	if g, closed := state.ClosedGate(gates); closed && !g.Awaited && d.row != nil && d.row.Goal == state.GoalEnforce {
+		m.noteLook(name, look{}) // what is under way looks, too, and tells of it
+		m.Wake(name)
 	}
 	d.seen = look{at: m.cfg.Now(), gates: gates}
 	before := d.row
@@ -208,7 +218,10 @@ func (m *Manager) Rollback(ctx context.Context, name string) (state.RolloutStatu
 		return state.RolloutStatus{}, err
 	}
 	from := d.conf.name(placeOf(row))
+	_, served := m.cfg.Served(name)
 	switch {
+	case !served && row.Stage == state.StageEnforce:
+		return state.RolloutStatus{}, &state.StageError{Text: fmt.Sprintf("%s is published in enforce elsewhere and not served here yet: take it back there; or write mode = \"testing\" for it in the config, and reload", name)}
 	case row.Stage == state.StageTesting && row.Goal == state.GoalStay:
 		return m.Rollout(ctx, name) // it is there
 	case row.Stage == state.StageTesting:

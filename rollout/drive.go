@@ -50,7 +50,7 @@ func (m *Manager) tryDrive(ctx context.Context, name string) (next time.Time, er
 	switch {
 	case d.row.Goal == state.GoalRetire:
 		next, err = m.driveOut(ctx, name)
-	case d.row.Goal == state.GoalEnforce && d.conf != nil:
+	case d.conf != nil && (d.row.Goal == state.GoalEnforce || d.row.Stage == state.StageEnforce && d.row.Confirmed.IsZero()):
 		next, err = m.driveOn(ctx, name)
 	}
 	return earlier(next, d.keptDue()), err
@@ -145,13 +145,17 @@ func (m *Manager) driveOn(ctx context.Context, name string) (next time.Time, err
 		return next, nil
 	}
 	if d.row.Stage == state.StageEnforce && d.row.Confirmed.IsZero() {
-		// It is to be confirmed, which wakes it.
+		// It is to be confirmed, which wakes it, but where nothing is changed by that.
+		if snapshot, ok := m.cfg.Reconciler.Snapshot(name); !ok || !snapshot.Waits.IsZero() {
+			return m.cfg.Now().Add(time.Second), nil
+		}
 		if late := d.row.Entered.Add(promptness + time.Second); m.cfg.Now().Before(late) {
 			return late, nil
 		}
 		return m.cfg.Now().Add(recheck), nil
 	}
-	if _, more := d.onward(); !more {
+	to, more := d.onward()
+	if !more {
 		return next, nil
 	}
 	if snapshot, ok := m.cfg.Reconciler.Snapshot(name); !ok || !snapshot.Waits.IsZero() {
@@ -165,7 +169,7 @@ func (m *Manager) driveOn(ctx context.Context, name string) (next time.Time, err
 	if at, waits := m.onlyTime(d); waits {
 		return at, nil
 	}
-	f, gates, err := m.lookAt(ctx, d, *d.row)
+	f, gates, err := m.lookAt(ctx, d, *d.row, to)
 	if err != nil {
 		return next, err
 	}
@@ -266,17 +270,16 @@ func (m *Manager) noteLook(name string, l look) {
 	}
 }
 
-// lookAt looks at everything that the gates of a domain are about, and judges it.
-func (m *Manager) lookAt(ctx context.Context, d domain, row state.Rollout) (facts, []state.Gate, error) {
+// lookAt looks at everything that the gates before a step to another place are about,
+// and judges it.
+func (m *Manager) lookAt(ctx context.Context, d domain, row state.Rollout, to place) (facts, []state.Gate, error) {
 	select {
 	case m.looks <- struct{}{}:
 		defer func() { <-m.looks }()
 	case <-ctx.Done():
 		return facts{}, nil, ctx.Err()
 	}
-	d.row = &row
-	f := facts{conf: d.conf, row: row, at: placeOf(row)}
-	f.to, _ = d.onward()
+	f := facts{conf: d.conf, row: row, at: placeOf(row), to: to}
 	f.served, _ = m.cfg.Served(d.name)
 	f.seenErr = errors.New("no policy is served yet")
 	if f.served.Mode != "" {

@@ -217,7 +217,7 @@ func (f facts) reported() bool {
 func (f facts) timeGate() state.Gate {
 	stay := f.conf.stay(f.at)
 	g := state.Gate{Name: state.GateTime, Wanted: span(stay) + " in this stage"}
-	lasted := f.now.Sub(f.since)
+	lasted := max(0, f.now.Sub(f.since)) // the clock may have been ahead
 	switch {
 	case f.row.Hasty:
 		g.State, g.Value = state.GateWaived, "waiting is skipped (--now)"

@@ -84,8 +84,8 @@ func (m *Manager) leave(r *rows, d *domain, row state.Rollout) {
 }
 
 // comeBack takes a domain on that left and is in the config again. It begins in
-// testing, and returns from there to where it was without waiting; where it still
-// serves the policy of then, it never was away.
+// testing, and returns from there to where it was without waiting. One that enforces
+// a policy still was never away.
 func (m *Manager) comeBack(r *rows, conf *Domain, row state.Rollout) {
 	name := row.Domain
 	row.Left, row.Target = false, state.Target{}
@@ -95,8 +95,9 @@ func (m *Manager) comeBack(r *rows, conf *Domain, row state.Rollout) {
 	text := "the domain is back in the config and begins in testing"
 	switch b := row.Back; {
 	case b == nil:
-	case b.Stage == state.StageEnforce && conf.is(served, place{b.Stage, b.MaxAge}):
-		row = m.enter(row, place{b.Stage, b.MaxAge})
+	case b.Stage == state.StageEnforce && served.Mode == mtasts.ModeEnforce:
+		at, _ := conf.found(served, nil)
+		row = m.enter(row, at)
 		row.Goal, row.Back = b.Goal, nil
 		text = "the domain is back in the config before its policy changed, and goes on where it was"
 	case b.Stage == state.StageEnforce:

@@ -82,6 +82,7 @@ func (w *modelWorld) decided(domain string, before, next *state.Rollout, events 
 	if told[state.KindDomainLeft] && f.back == nil {
 		f.back = w.placeNow(f, domain, before)
 	}
+	f.sure = f.sure && !(told[state.KindDomainLeft] && f.paused) // it returns, and goes no further
 	if told[state.KindRolloutBack] && f.back != nil && *f.back == placeOf(*next) {
 		f.back = nil
 	}

@@ -33,7 +33,7 @@ func (m *Manager) AcceptMX(ctx context.Context, name string, hosts ...string) (s
 	}
 	mx, there := m.namedBy(d), nameable(seen.Hosts)
 	fresh := missing(mx, there)
-	if len(hosts) > 0 {
+	if hosts = union(nil, hosts); len(hosts) > 0 {
 		if unknown := slices.DeleteFunc(slices.Clone(hosts), func(h string) bool { return slices.Contains(there, h) }); len(unknown) > 0 {
 			return state.MXChange{}, &state.StageError{Text: fmt.Sprintf("the DNS has no MX record of %s with %s; what the policy is to name before that goes into its mx in the config",
 				name, strings.Join(unknown, ", "))}
@@ -67,11 +67,13 @@ func namedAll(hosts []string) string {
 
 // doubts is what to know of MX hosts that a policy names from now on.
 func doubts(seen state.MXCheck, fresh []string) (text string) {
-	for _, f := range seen.Findings {
-		host, _, _ := strings.Cut(f.Subject, " (")
-		if f.Status == state.CheckFail && !aboutNames(f.Code) && slices.Contains(fresh, host) {
-			text += "; senders refuse " + host + " all the same: " + strings.TrimPrefix(f.Text, host+": ")
-			break
+	for _, host := range fresh {
+		i := slices.IndexFunc(seen.Findings, func(f state.Finding) bool {
+			about, _, _ := strings.Cut(f.Subject, " (")
+			return about == host && f.Status == state.CheckFail && !aboutNames(f.Code)
+		})
+		if i >= 0 {
+			text += "; senders refuse " + host + " all the same: " + strings.TrimSuffix(strings.TrimPrefix(seen.Findings[i].Text, host+": "), ".")
 		}
 	}
 	if !seen.Validated {

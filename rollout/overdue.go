@@ -45,11 +45,10 @@ func (m *Manager) driveAgain(ctx context.Context, d domain, served mtasts.Policy
 	if snapshot, ok := m.cfg.Reconciler.Snapshot(d.name); !ok || !snapshot.Waits.IsZero() {
 		return m.cfg.Now().Add(time.Second), nil // it is taken up without a word
 	}
-	f, gates, err := m.lookAt(ctx, d, row)
+	f, gates, err := m.lookAt(ctx, d, row, to)
 	if err != nil {
 		return next, err
 	}
-	f.to = to
 	now := m.cfg.Now()
 	m.noteLook(d.name, look{at: now, gates: gates})
 	g, held := state.ClosedGate(gates)

@@ -5,7 +5,8 @@
 // each stage stand gates, and none is passed but on evidence that is minutes old.
 // It takes a domain back to testing, and out of MTA-STS in the order of RFC 8461
 // §8.3. What senders may still hold is computed from the ledger of all bodies that
-// were served, and nothing that one of them needs is dropped before.
+// were served, and nothing that one of them needs is dropped before: an MX name that
+// the config drops too early stays in the policy, of a pinned domain, too.
 //
 // Each change is in the store, together with the event that tells of it, before
 // anybody acts on it: a crash costs time and nothing else.

@@ -193,7 +193,7 @@ func (m *Manager) addAwaited(d domain, s *state.RolloutStatus) {
 	default:
 		s.Awaits = "the gates are being looked at"
 	}
-	if due := d.due; s.Next.IsZero() && d.index >= 0 && due.After(m.cfg.Now()) {
+	if due := d.due; s.Next.IsZero() && d.index >= 0 && !d.row.Paused && due.After(m.cfg.Now()) {
 		s.Next = due
 	}
 }

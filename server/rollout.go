@@ -32,6 +32,7 @@ type Rollouts interface {
 	// Horizon says when an MX host, or with mx "" the domain as a whole, can go
 	// without loss of mail.
 	Horizon(ctx context.Context, domain, mx string) (state.Horizon, error)
-	// AcceptMX has the policy name the MX hosts that the DNS has and it does not.
+	// AcceptMX has the policy name the MX hosts that the DNS has and it does not; with
+	// hosts: these of them.
 	AcceptMX(ctx context.Context, domain string, hosts ...string) (state.MXChange, error)
 }

@@ -42,7 +42,7 @@ type horizonInput struct {
 
 // mxOrder says which MX hosts are meant; without any: all that the DNS has.
 type mxOrder struct {
-	Hosts []string `json:"hosts,omitempty" maxItems:"100" doc:"These and no others; A-labels or U-labels, in any case"`
+	Hosts []string `json:"hosts,omitempty" minItems:"1" maxItems:"100" uniqueItems:"true" doc:"These and no others; A-labels or U-labels, in any case"`
 }
 
 // mxInput is the input of an operation on MX hosts; without a body all are meant.

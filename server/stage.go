@@ -33,6 +33,15 @@ func (d DomainStatus) leftNews(trouble string) string {
 	return "no longer in the config; served on for senders that hold its policy"
 }
 
+// onItsWay says how far a domain is on its way to enforce.
+func onItsWay(d DomainStatus) string {
+	text := stageText(d)
+	if !d.RolloutNext.IsZero() {
+		text += ", and looked at next at " + utc(d.RolloutNext)
+	}
+	return "in " + text
+}
+
 // stageText says where a domain is on its way, and where it goes.
 func stageText(d DomainStatus) string {
 	stage := cmp.Or(d.Stage, "new")
@@ -65,6 +74,8 @@ func explainRollout(e Explanation, d DomainStatus) Explanation {
 	switch {
 	case d.RolloutNews == "" && d.Trouble() == "" && d.Hint != "":
 		e.Hint, e.RolloutRemedy = d.Hint, d.RolloutRemedy
+	case d.RolloutNews == "" && d.Goal == string(state.GoalEnforce) && d.Trouble() == "":
+		e.Summary += " It is " + onItsWay(d) + "; the server takes it there by itself."
 	case d.RolloutNews == "":
 	case e.Blocking == "":
 		e.Blocking, e.Remedy, e.NextRun = d.RolloutNews, d.RolloutRemedy, d.RolloutNext

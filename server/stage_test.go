@@ -92,6 +92,12 @@ func TestExplainRollout(t *testing.T) {
 			t.Errorf("%s: %+v", name, e)
 		}
 	}
+	going := held()
+	going.RolloutNews, going.RolloutRemedy = "", ""
+	e = server.Explain(going)
+	if want := "It is in testing, on the way to enforce, and looked at next at 2026-01-03 00:00:00 UTC"; e.Blocking != "" || !strings.Contains(e.Summary, want) {
+		t.Errorf("on its way: %+v", e)
+	}
 	e = server.Explain(hinted())
 	if e.Blocking != "" || e.Hint != "it could be taken to enforce" || e.RolloutRemedy != "run the rollout" || e.Rollout != "" {
 		t.Errorf("a hint: %+v", e)

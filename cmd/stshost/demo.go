@@ -259,6 +259,11 @@ func (d *demo) invite() {
 		self + " explain " + demoFirst + " --config " + d.config,
 		self + " check " + demoFirst + " --config " + d.config,
 		self + " records " + demoFirst + " --config " + d.config,
+		self + " rollout " + demoFirst + " --plan --config " + d.config,
+		self + " rollout " + demoFirst + " --now --accept-no-reports --config " + d.config,
+		self + " horizon " + demoFirst + " --config " + d.config,
+		self + " rollback " + demoFirst + " --config " + d.config,
+		self + " events " + demoFirst + " --config " + d.config,
 		"edit " + d.config + ", then: " + self + " reload --config " + d.config,
 		"tail -f " + filepath.Join(d.dir, "serve.log"),
 	} {

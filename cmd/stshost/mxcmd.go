@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 
 	"github.com/spf13/cobra"
 
@@ -17,7 +18,7 @@ func mxCommand(o *options) *cobra.Command {
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(&cobra.Command{
-		Use:   "accept DOMAIN [HOST…]",
+		Use:   "accept DOMAIN [HOST...]",
 		Short: "Have the policy name the MX hosts that the DNS has and it does not",
 		Long: `Accept adds to the policy of a domain the MX hosts that the DNS has now and that it
 does not name, beside those that it names; name hosts to have these and no other. It
@@ -33,7 +34,7 @@ into mx in the config when it suits you.`,
 				hosts.add("", arg)
 			}
 			if len(hosts.faults) > 0 {
-				return usageError{hosts.faults[0]}
+				return usageError{errors.Join(hosts.faults...)}
 			}
 			return onDomain(cmd, o, args[0], func(ctx context.Context, c *server.Client, domain string) error {
 				change, err := askDomain(ctx, domain, func(ctx context.Context, domain string) (state.MXChange, error) {

@@ -42,7 +42,8 @@ changes. Of several domains one answer, when the server has all of them in hand.
 
 Exit codes:
   0  taken back, or the command was left by Ctrl-C when the server had it in hand
-  1  failed, at one domain at least, or not confirmed
+  1  failed, at one domain at least, or not confirmed, or one stays in enforce, as
+     the config pins it there
   2  wrong usage`,
 		Example: `  stshost rollback example.org
   stshost rollback --profile office

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/stshost/stshost/internal/state"
 	"github.com/stshost/stshost/mtasts"
@@ -31,12 +32,15 @@ func (m *manyRollbacks) many(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m.round = round{named: m.rollbackSettings.named != nil, without: m.without, give: m.give, report: m.text, first: enforced}
+	m.round = round{asked: m.named != nil, without: m.without, give: m.give, report: m.text, first: enforced}
 	if m.asks() {
 		m.sure = m.confirm
 	}
 	if err := m.run(ctx, m.screen, domains); err != nil {
 		return err
+	}
+	if slices.ContainsFunc(m.turns, func(t turn) bool { return t.Outcome == turnPinned && t.Error != "" }) {
+		return exitError(1) // senders enforce its policy still
 	}
 	return m.code()
 }
@@ -49,7 +53,7 @@ func enforced(s state.RolloutStatus) bool { return s.Stage == state.StageEnforce
 // is pinned in enforce is asked for: why it stays has to be told.
 func (m *manyRollbacks) without(s state.RolloutStatus) (turnOutcome, bool) {
 	switch {
-	case m.round.named: // what is named is asked for
+	case m.asked: // what is named is asked for
 		return "", false
 	case s.Pinned != "":
 		return turnPinned, s.Mode != string(mtasts.ModeEnforce)
@@ -63,10 +67,12 @@ func (m *manyRollbacks) without(s state.RolloutStatus) (turnOutcome, bool) {
 
 // confirm asks whether to take these domains back.
 func (m *manyRollbacks) confirm(ctx context.Context, domains []state.RolloutStatus) error {
-	back, from := 0, 0
+	back, from, pinned := 0, 0, 0
 	for _, s := range domains {
 		if s.Pinned == "" {
 			back++
+		} else {
+			pinned++
 		}
 		if enforced(s) {
 			from++
@@ -75,7 +81,11 @@ func (m *manyRollbacks) confirm(ctx context.Context, domains []state.RolloutStat
 	if back == 0 {
 		return nil
 	}
-	return confirmed(ctx, m.in, m.errOut, rollbackQuestion(back, from))
+	question := rollbackQuestion(back, from)
+	if pinned > 0 {
+		question += fmt.Sprintf(" Pinned in enforce by the config, and staying there: %d.", pinned)
+	}
+	return confirmed(ctx, m.in, m.errOut, question)
 }
 
 // rollbackQuestion says how many domains go back, and how many of them from enforce.

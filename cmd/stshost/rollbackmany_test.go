@@ -75,7 +75,7 @@ The server goes on by itself; ` + "`stshost status`" + ` shows how far each doma
 	newDesk(outOfReach()...).said(t, "rollback --all --yes").wants(t, "nothing to take back", 0,
 		"5 domains: 1 in testing already, 1 pinned in the config, 3 leaving MTA-STS\n", "")
 	newDesk(there("a.example"), state.RolloutStatus{Domain: "hard.example", Pinned: "config.toml:9", Mode: "enforce"}).said(t, "rollback --all --yes").
-		wants(t, "pinned in enforce, and not named", 0, "2 domains: 1 going back to testing, 1 pinned in the config\n", "")
+		wants(t, "pinned in enforce, and not named", 1, "2 domains: 1 going back to testing, 1 pinned in the config\n", "")
 }
 
 // What is named is taken back wherever it is, without a question.
@@ -133,7 +133,7 @@ func TestRollbackOfAllIsConfirmed(t *testing.T) {
 		d := refuge()
 		m, out, errs := confirming(d, answer)
 		err := m.many(t.Context())
-		if !strings.HasPrefix(errs.String(), "5 domains go back to testing, 3 of them from enforce. Go on? [y/N] ") {
+		if !strings.HasPrefix(errs.String(), "5 domains go back to testing, 3 of them from enforce. Pinned in enforce by the config, and staying there: 1. Go on? [y/N] ") {
 			t.Errorf("%q: asked was %q", answer, errs)
 		}
 		if done := len(d.questions("Rollback")) > 0; done != goes || (out.Len() > 0) != goes {
@@ -145,11 +145,11 @@ func TestRollbackOfAllIsConfirmed(t *testing.T) {
 	}
 	for want, all := range map[string][]state.RolloutStatus{
 		"": outOfReach(),
-		"1 domain goes back to testing, from enforce. Go on? ":                   {there("a.example")},
-		"1 domain goes back to testing, not from enforce. Go on? ":               {held("a.example"), inTesting("b.example")},
-		"2 domains go back to testing, all of them from enforce. Go on? ":        {there("a.example"), there("b.example")},
-		"2 domains go back to testing, none of them from enforce. Go on? [y/N] ": {held("a.example"), waiting("b.example")},
-		"2 domains go back to testing, 1 of them from enforce. Go on? [y/N] \n":  {there("a.example"), waiting("b.example"), {Domain: "pin.example", Pinned: "c:1", Mode: "enforce"}},
+		"1 domain goes back to testing, from enforce. Go on? ":                                                                         {there("a.example")},
+		"1 domain goes back to testing, not from enforce. Go on? ":                                                                     {held("a.example"), inTesting("b.example")},
+		"2 domains go back to testing, all of them from enforce. Go on? ":                                                              {there("a.example"), there("b.example")},
+		"2 domains go back to testing, none of them from enforce. Go on? [y/N] ":                                                       {held("a.example"), waiting("b.example")},
+		"2 domains go back to testing, 1 of them from enforce. Pinned in enforce by the config, and staying there: 1. Go on? [y/N] \n": {there("a.example"), waiting("b.example"), {Domain: "pin.example", Pinned: "c:1", Mode: "enforce"}},
 	} {
 		m, _, errs := confirming(newDesk(all...), "")
 		if m.many(t.Context()); !strings.HasPrefix(errs.String(), want) || want == "" && errs.Len() > 0 {

@@ -50,8 +50,8 @@ nothing changes. --plan says what would happen, and when, and changes nothing.
 
 Once started, the rollout is the server's and goes on by itself. The command shows
 it until the domain has arrived, a gate holds it up, or Ctrl-C ends the command
-alone: on a terminal in place, elsewhere a line when something changes. --detach
-leaves that out.
+alone: on a terminal in place, elsewhere, of one domain, a line when something
+changes. --detach leaves that out.
 
 Several domains, --all or --profile are started 8 at a time. One that is refused
 holds up no other. --all and --profile leave those alone that are paused, pinned in
@@ -61,8 +61,10 @@ With --json: the state of a domain, again on a line of its own whenever somethin
 changes. Of several domains one answer, when all are started.
 
 Exit codes:
-  0  started and, if followed, arrived, or the command was left by Ctrl-C
-  1  refused, held up, or failed, at one domain at least
+  0  started and, if followed, arrived, or the command was left by Ctrl-C; with
+     --plan whatever the gates say
+  1  refused, held up, or failed, at one domain at least; with --plan: pinned,
+     leaving MTA-STS, or unknown
   2  wrong usage`,
 		Example: `  stshost rollout example.org --plan
   stshost rollout example.org

@@ -355,3 +355,13 @@ func TestRolloutCompletion(t *testing.T) {
 		}
 	}
 }
+
+// What is paused is not started again by a rollout, which its plan says.
+func TestRolloutPlanOfAPausedDomain(t *testing.T) {
+	paused, other := waiting("paused.example"), inTesting("b.example")
+	paused.Paused, paused.Awaits, paused.Remedy = true, "the rollout is paused", "`stshost rollout resume paused.example` has it go on"
+	d := newDesk(paused, other)
+	d.said(t, "rollout paused.example --plan").wants(t, "one", 0,
+		"It would be refused: the rollout is paused\nWhat to do: `stshost rollout resume paused.example` has it go on\n", "")
+	d.said(t, "rollout paused.example b.example --plan").wants(t, "two", 0, "2 domains: 1 can start, 1 paused; nothing was changed\n", "")
+}

@@ -9,7 +9,7 @@ import (
 
 // rolloutWords are the outcomes of a rollout as a sum says them, in its order.
 var rolloutWords = []outcomeWords{
-	{turnStarted, "started"}, {turnStartable, "can start"}, {turnOnItsWay, "on their way already"}, {turnDone, "done already"},
+	{turnStarted, "started"}, {turnStartable, "can start"}, {turnOnItsWay, "on their way already"}, {turnOrdered, "on their way already, which have the new order"}, {turnDone, "done already"},
 	{turnRefused, "refused"}, {turnPinned, "pinned in the config"}, {turnPaused, "paused"}, {turnLeaving, "leaving MTA-STS"},
 	{turnFailed, "failed"}, {turnLeft, "not started yet"},
 }
@@ -23,7 +23,7 @@ func (r *roller) many(ctx context.Context) error {
 	}
 	m := &manyRollouts{roller: r}
 	m.round = round{
-		named: r.named != nil, without: m.without, give: m.give, report: m.text, most: r.batch,
+		asked: r.named != nil, without: m.without, give: m.give, report: m.text, most: r.batch,
 		first: func(s state.RolloutStatus) bool { return s.Goal == state.GoalEnforce && !s.Paused },
 	}
 	if err := m.run(ctx, r.screen, domains); err != nil {
@@ -43,13 +43,12 @@ type manyRollouts struct {
 
 // without says of a domain how it stands if there is no need to ask for it.
 func (m *manyRollouts) without(s state.RolloutStatus) (turnOutcome, bool) {
-	ordered := m.order.Now || m.order.AcceptNoReports || len(m.order.Waive) > 0
 	switch {
 	case s.Pinned == "" && arrived(s):
 		return turnDone, true
-	case s.Goal == state.GoalEnforce && !s.Paused && !s.Refused && !ordered && !m.plan:
+	case s.Goal == state.GoalEnforce && !s.Paused && !s.Refused && !m.ordered() && !m.plan:
 		return turnOnItsWay, true
-	case m.round.named: // what is named is asked for
+	case m.asked: // what is named is asked for
 		return "", false
 	case s.Pinned != "":
 		return turnPinned, true
@@ -74,12 +73,21 @@ func (m *manyRollouts) give(ctx context.Context, before state.RolloutStatus) (tu
 	case err != nil:
 	case arrived(s):
 		t.Outcome = turnDone
+	case m.plan && s.Paused:
+		t.Outcome, t.Error, t.Remedy = turnPaused, s.Awaits, s.Remedy
 	case m.plan && closed && !g.Awaited:
 		t.Outcome, t.Gate, t.Error, t.Remedy = turnRefused, &g, s.Awaits, g.Remedy
+	case before.Goal == state.GoalEnforce && !before.Paused && m.ordered() && !m.plan:
+		t.Outcome = turnOrdered
 	case before.Goal == state.GoalEnforce && !before.Paused:
 		t.Outcome = turnOnItsWay
 	}
 	return t, failure
+}
+
+// ordered reports whether the command orders more than to go to enforce.
+func (m *manyRollouts) ordered() bool {
+	return m.order.Now || m.order.AcceptNoReports || len(m.order.Waive) > 0
 }
 
 // code is the exit code. That a domain is refused is what a plan is there to find.

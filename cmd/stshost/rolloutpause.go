@@ -18,7 +18,12 @@ func rolloutPauseCommand(o *options) *cobra.Command {
 is served goes on being kept right.
 
 Of several domains 8 are paused at a time. --all and --profile pause those that are
-on their way to enforce, and leave the others alone.`,
+on their way to enforce, and leave the others alone. --json gives one answer for all.
+
+Exit codes:
+  0  paused, or it was before
+  1  failed, at one domain at least
+  2  wrong usage`,
 	}, &rolloutChange{do: server.Rollouts.PauseRollout, outcome: turnPaused, before: turnDone, words: []outcomeWords{
 		{turnPaused, "paused"}, {turnDone, "paused already"},
 	}})
@@ -32,7 +37,13 @@ func rolloutResumeCommand(o *options) *cobra.Command {
 as ever.
 
 Of several domains 8 are resumed at a time. --all and --profile resume those that are
-paused, whoever paused them, and leave the others alone.`,
+paused, whoever paused them, and leave the others alone. --json gives one answer for
+all.
+
+Exit codes:
+  0  resumed, or it was on its way
+  1  failed, at one domain at least
+  2  wrong usage`,
 	}, &rolloutChange{do: server.Rollouts.ResumeRollout, outcome: turnResumed, before: turnOnItsWay, words: []outcomeWords{
 		{turnResumed, "resumed"}, {turnOnItsWay, "on their way already"},
 	}})
@@ -84,7 +95,7 @@ func (p *rolloutChange) many(ctx context.Context, c server.Rollouts, sc screen) 
 		{turnNotOnItsWay, "not on their way"}, {turnPinned, "pinned in the config"}, {turnLeaving, "leaving MTA-STS"},
 		{turnFailed, "failed"}, {turnLeft, "not asked for yet"},
 	})
-	r := &round{named: p.named != nil, without: p.without}
+	r := &round{asked: p.named != nil, without: p.without}
 	r.give = func(ctx context.Context, before state.RolloutStatus) (turn, error) {
 		s, err := p.do(c, ctx, before.Domain)
 		outcome := p.outcome

@@ -82,6 +82,11 @@ func (t toldRollouts) told(events []state.Event, save func() ([]int64, error)) e
 	for i := range events {
 		events[i] = t.s.events.Prepare(events[i])
 	}
+	if len(events) > 0 {
+		if err := t.s.events.Flush(); err != nil { // what led to them comes before them
+			return err
+		}
+	}
 	ids, err := save()
 	if err != nil {
 		return err
@@ -144,10 +149,13 @@ const longInTesting = 14 * 24 * time.Hour
 
 // showRollout puts into d how far it has been taken.
 func (f facts) showRollout(d *server.DomainStatus, s reconcile.Snapshot) {
+	r, taken := f.rollout(d.Domain)
+	if len(r.Kept) > 0 {
+		d.Hint = fmt.Sprintf("the policy goes on naming %s until %s at least, which the config does not: senders may hold an older policy, or older MX records", strings.Join(r.Kept, ", "), stamp(r.Until))
+	}
 	if s.Wanted.Mode != "" {
 		return // pinned
 	}
-	r, taken := f.rollout(d.Domain)
 	switch {
 	case taken:
 		d.Stage, d.Goal, d.RolloutNext = string(r.Stage), string(r.Goal), r.Next
@@ -160,9 +168,6 @@ func (f facts) showRollout(d *server.DomainStatus, s reconcile.Snapshot) {
 	}
 	if d.Stage == "" && s.State.BodySHA256 != "" && s.State.Mode != mtasts.ModeNone {
 		d.Stage = string(s.State.Mode)
-	}
-	if len(r.Kept) > 0 && d.Hint == "" {
-		d.Hint = fmt.Sprintf("the policy goes on naming %s until %s at least, which the config does not: senders may hold an older policy, or older MX records", strings.Join(r.Kept, ", "), stamp(r.Until))
 	}
 	quiet := d.Stage == string(state.StageTesting) && d.Goal == "" && s.State.Step == state.Confirmed && !s.Orphan
 	if quiet && f.now().Sub(s.State.Since) > longInTesting {

@@ -183,6 +183,9 @@ func (st style) rolloutPlan(s state.RolloutStatus) string {
 	text := "It would start, and make the first step at once: every gate is open."
 	g, closed := state.ClosedGate(s.Gates)
 	switch {
+	case s.Paused:
+		text = "It would be refused: " + s.Awaits
+		g, closed = state.Gate{Remedy: s.Remedy}, true
 	case closed && g.Awaited:
 		text = "It would start, and wait: " + s.Awaits
 		if !g.At.IsZero() {

@@ -35,6 +35,7 @@ const (
 	turnResumed     turnOutcome = "resumed"
 	turnPaused      turnOutcome = "paused"
 	turnOnItsWay    turnOutcome = "on-its-way"
+	turnOrdered     turnOutcome = "ordered" // on its way, with more in the order
 	turnNotOnItsWay turnOutcome = "not-on-its-way"
 	turnDone        turnOutcome = "done" // before the order
 	turnRefused     turnOutcome = "refused"
@@ -52,7 +53,7 @@ type outcomeWords struct {
 
 // round is an order that goes round many domains: what it is, and how it went.
 type round struct {
-	named bool // the domains were, on the command line
+	asked bool // for each of the domains by its name
 
 	// without says of a domain how it stands if there is no need to ask for it.
 	without func(state.RolloutStatus) (turnOutcome, bool)
@@ -99,7 +100,7 @@ func (r *round) run(ctx context.Context, sc screen, domains []state.RolloutStatu
 	switch {
 	case gone != nil:
 		return errors.New("the server went away before every domain was asked for; start it, and run this again for those that are left")
-	case ctx.Err() != nil:
+	case ctx.Err() != nil && r.count(turnLeft) > 0:
 		return errors.New("interrupted before every domain was asked for; run it again for those that are left")
 	}
 	return nil
@@ -194,11 +195,11 @@ func (r *round) count(outcomes ...turnOutcome) (n int) {
 	return n
 }
 
-// code is the exit code: 1 if something went wrong with a domain, which is one of
-// these outcomes, that it failed, or that one which was named is pinned.
+// code is the exit code: 1 if a domain failed, had one of the bad outcomes, or was
+// asked for by its name and is pinned.
 func (r *round) code(bad ...turnOutcome) error {
 	bad = append(bad, turnFailed)
-	if r.named {
+	if r.asked {
 		bad = append(bad, turnPinned)
 	}
 	if r.count(bad...) > 0 {
@@ -233,8 +234,8 @@ func (r *round) sum(words []outcomeWords) string {
 	return counted(len(r.turns), "domain") + ": " + strings.Join(parts, ", ")
 }
 
-// troubleTable lists what went wrong and did not end so, the gates that refused
-// beside it, and has an empty line below it; "": nothing went wrong.
+// troubleTable lists the turns with an error, but those with one of the outcomes not,
+// with the gates that refused or without, and an empty line below; "": there is none.
 func (r *round) troubleTable(st style, gates bool, not ...turnOutcome) string {
 	head := []string{"DOMAIN", "WHY NOT", "WHAT TO DO"}
 	if gates {

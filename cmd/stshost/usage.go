@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -36,6 +37,8 @@ func argumentError(cmd *cobra.Command, args []string) error {
 		}
 		return fmt.Errorf("%s takes no argument after %s, and got %q", path, strings.Join(wanted, " "), extra)
 	}
+	// What may be left out is not what is missing.
+	wanted = slices.DeleteFunc(wanted, func(arg string) bool { return strings.HasPrefix(arg, "[") })
 	return fmt.Errorf("%s needs %s", path, strings.Join(wanted[len(args):], " and "))
 }
 
