@@ -117,6 +117,7 @@ See it at work on this machine alone:  stshost demo`,
 		versionCommand(o),
 	)
 	nameArguments(root)
+	root.SetFlagErrorFunc(flagError)
 	return root
 }
 

@@ -32,7 +32,7 @@ func TestRolloutUsageErrors(t *testing.T) {
 		"rollout puase a.example":                   `"puase" is no domain; the subcommands of rollout are pause and resume`,
 		"rollout a.example --batch 3":               "--batch goes with --all or --profile",
 		"rollout --all --batch 0":                   "--batch 0 starts nothing",
-		"rollout --all --batch x":                   "invalid argument",
+		"rollout --all --batch x":                   `--batch wants a number, and got "x"`,
 		"rollout a.example --force mx-tls":          "--force needs --reason",
 		"rollout a.example --reason x":              "--reason goes with --force",
 		"rollout a.example --force mx --reason x":   `--force "mx" is no gate; the gates are policy, mx-covered, mx-tls, mx-certificates, time, reports`,

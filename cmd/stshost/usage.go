@@ -1,11 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // nameArguments has every command below cmd say which argument is missing or
@@ -48,4 +51,14 @@ func counted[N int | int64](n N, noun string) string {
 		noun += "s"
 	}
 	return fmt.Sprintf("%d %s", n, noun)
+}
+
+// flagError says of a flag's value what is wrong with it, without the words of the
+// parser.
+func flagError(_ *cobra.Command, err error) error {
+	var invalid *pflag.InvalidValueError
+	if !errors.As(err, &invalid) || !errors.As(err, new(*strconv.NumError)) {
+		return err
+	}
+	return fmt.Errorf("--%s wants a number, and got %q", invalid.GetFlag().Name, invalid.GetValue())
 }
