@@ -17,6 +17,7 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -154,6 +155,18 @@ func (ca *fakeCA) RoundTrip(req *http.Request) (*http.Response, error) {
 	res.Header.Set("Replay-Nonce", fresh)
 	res.Request = req
 	return res, nil
+}
+
+// lastOrder is the newOrder request that came last for a host; "": none came.
+func (ca *fakeCA) lastOrder(host string) string {
+	ca.mu.Lock()
+	defer ca.mu.Unlock()
+	for _, payload := range slices.Backward(ca.payloads) {
+		if strings.Contains(payload, `"`+host+`"`) {
+			return payload
+		}
+	}
+	return ""
 }
 
 func (ca *fakeCA) serve(ctx context.Context, method, path, nonce string, payload []byte) *http.Response {

@@ -28,8 +28,8 @@ func TestAlreadyReplaced(t *testing.T) {
 					if suggested {
 						r.ca.renewalInfo = always(time.Now().Add(20*day), time.Now().Add(21*day))
 					}
-					r.ca.reply = func(kind, _ string) *http.Response {
-						if kind == "order" && strings.Contains(r.ca.payloads[len(r.ca.payloads)-1], "replaces") {
+					r.ca.reply = func(kind, h string) *http.Response {
+						if kind == "order" && strings.Contains(r.ca.lastOrder(h), "replaces") {
 							refused++
 							return refuse(c.status, c.kind, "a replacement exists", 0)
 						}
@@ -81,7 +81,7 @@ func TestSuggestedNeedsNoBudget(t *testing.T) {
 		refuseOther := true
 		r.ca.set(func() {
 			r.ca.reply = func(kind, h string) *http.Response {
-				if kind == "order" && h == other && refuseOther && strings.Contains(r.ca.payloads[len(r.ca.payloads)-1], "replaces") {
+				if kind == "order" && h == other && refuseOther && strings.Contains(r.ca.lastOrder(h), "replaces") {
 					return refuse(409, "alreadyReplaced", "it was", 0)
 				}
 				return nil
@@ -247,8 +247,8 @@ func TestReplacesBreaksCA(t *testing.T) {
 		r := newRig(t, host)
 		start := time.Now().Add(20 * day)
 		r.ca.renewalInfo = always(start, start.Add(time.Second))
-		r.ca.reply = func(kind, _ string) *http.Response {
-			if kind == "order" && strings.Contains(r.ca.payloads[len(r.ca.payloads)-1], "replaces") {
+		r.ca.reply = func(kind, h string) *http.Response {
+			if kind == "order" && strings.Contains(r.ca.lastOrder(h), "replaces") {
 				return refuse(500, "serverInternal", "we are sorry", 0)
 			}
 			return nil

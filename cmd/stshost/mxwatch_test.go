@@ -101,8 +101,8 @@ func TestMXHostsAreWatched(t *testing.T) {
 	}
 	w.event(state.KindMXRecovered, 1)
 
-	// Another policy is another measure.
-	w.domains[0].mx = []string{"mx1.mail.test"}
+	// Another policy is another measure. In enforce a name of an MX host would stay.
+	w.domains[0].mx, w.domains[0].lines = []string{"mx1.mail.test"}, `mode = "testing"`
 	s.reload()
 	w.awaitMX(example, true)
 	w.event(state.KindMXFailed, 2)
