@@ -209,22 +209,25 @@ func TestRolloutOfAllWithoutTheServer(t *testing.T) {
 // On a terminal it goes on with how far they are, until none gets on any more.
 func TestRolloutOfAllOnATerminal(t *testing.T) {
 	for _, tt := range []struct {
-		last state.RolloutStatus
-		tail string
-		err  error
+		last  state.RolloutStatus
+		order state.RolloutOrder
+		began string
+		tail  string
+		err   error
 	}{
-		{there("b.example"), "", nil},
-		{held("b.example"), "b.example  the gate mx-tls is unmet", exitError(1)},
+		{there("b.example"), state.RolloutOrder{}, "1 on their way already", "", nil},
+		{there("b.example"), state.RolloutOrder{AcceptNoReports: true}, "1 on their way already, which have the new order", "", nil},
+		{held("b.example"), state.RolloutOrder{}, "1 on their way already", "b.example  the gate mx-tls is unmet", exitError(1)},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			term := &fakeTerminal{}
 			d := newDesk(inTesting("a.example"), waiting("b.example"), there("c.example"), waiting("not-chosen.example"))
 			named := selection{named: []string{"a.example", "b.example", "c.example"}}
-			r := &roller{client: d, rolloutSettings: rolloutSettings{selection: named}, screen: screen{out: term, errOut: new(bytes.Buffer), live: true}}
+			r := &roller{client: d, rolloutSettings: rolloutSettings{selection: named}, order: tt.order, screen: screen{out: term, errOut: new(bytes.Buffer), live: true}}
 			ended := make(chan error, 1)
 			go func() { ended <- r.many(t.Context()) }()
 			settle(time.Minute)
-			const began = "3 domains: 1 started, 1 on their way already, 1 done already\n\n"
+			began := "3 domains: 1 started, " + tt.began + ", 1 done already\n\n"
 			want := began + "STAGE    DOMAINS\ntesting  2\n\nnext look or step:  2026-02-18 12:00:00 UTC\n" + style{}.footer()
 			if diff := cmp.Diff(want, term.String()); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)

@@ -21,7 +21,8 @@ const followManyEvery = 5 * time.Second
 func (m *manyRollouts) follow(ctx context.Context) error {
 	onTheirWay := map[string]bool{}
 	for _, t := range m.turns {
-		if t.Outcome == turnStarted || t.Outcome == turnOnItsWay {
+		switch t.Outcome {
+		case turnStarted, turnOnItsWay, turnOrdered:
 			onTheirWay[t.Domain] = true
 		}
 	}
