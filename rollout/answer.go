@@ -124,13 +124,23 @@ func mxHorizon(name, mx string, seen state.MXCheck, ledger []state.Body, now tim
 // failingHosts are those of the hosts of which a finding says that they fail.
 func failingHosts(hosts []string, findings []state.Finding) (failing []string) {
 	for _, host := range hosts {
-		if slices.ContainsFunc(findings, func(f state.Finding) bool {
-			return f.Status == state.CheckFail && (f.Subject == host || strings.HasPrefix(f.Subject, host+" (")) && !aboutNames(f.Code)
-		}) {
+		if _, fails := failureOf(host, findings); fails {
 			failing = append(failing, host)
 		}
 	}
 	return failing
+}
+
+// failureOf is the first finding by which a host fails, as a whole or at an address.
+func failureOf(host string, findings []state.Finding) (state.Finding, bool) {
+	i := slices.IndexFunc(findings, func(f state.Finding) bool {
+		about, _, _ := strings.Cut(f.Subject, " (")
+		return about == host && f.Status == state.CheckFail && !aboutNames(f.Code)
+	})
+	if i < 0 {
+		return state.Finding{}, false
+	}
+	return findings[i], true
 }
 
 // servedNames are the MX patterns of the body that is served.

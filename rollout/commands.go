@@ -166,12 +166,8 @@ func (m *Manager) plan(ctx context.Context, name string, o state.RolloutOrder) (
 		m.noteLook(name, look{}) // what is under way looks, too, and tells of it
 		m.Wake(name)
 	}
-	d.seen = look{at: m.cfg.Now(), gates: gates}
-	before := d.row
-	d.row = &row
-	status = m.status(d)
-	d.row = before
-	return status, d, row, nil
+	would.seen = look{at: m.cfg.Now(), gates: gates}
+	return m.status(would), d, row, nil
 }
 
 // PauseRollout has no step made until ResumeRollout.

@@ -72,6 +72,13 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
+// takenUp reports whether the reconciler has taken up what is wanted of a domain, so
+// that what it knows is about that.
+func (m *Manager) takenUp(name string) bool {
+	snapshot, ok := m.cfg.Reconciler.Snapshot(name)
+	return ok && snapshot.Waits.IsZero()
+}
+
 // confirmed reports whether every authoritative server announces the policy of the
 // stage that the domain has.
 func (m *Manager) confirmed(d domain, row state.Rollout) bool {
@@ -146,7 +153,7 @@ func (m *Manager) driveOn(ctx context.Context, name string) (next time.Time, err
 	}
 	if d.row.Stage == state.StageEnforce && d.row.Confirmed.IsZero() {
 		// It is to be confirmed, which wakes it, but where nothing is changed by that.
-		if snapshot, ok := m.cfg.Reconciler.Snapshot(name); !ok || !snapshot.Waits.IsZero() {
+		if !m.takenUp(name) {
 			return m.cfg.Now().Add(time.Second), nil
 		}
 		if late := d.row.Entered.Add(promptness + time.Second); m.cfg.Now().Before(late) {
@@ -158,7 +165,7 @@ func (m *Manager) driveOn(ctx context.Context, name string) (next time.Time, err
 	if !more {
 		return next, nil
 	}
-	if snapshot, ok := m.cfg.Reconciler.Snapshot(name); !ok || !snapshot.Waits.IsZero() {
+	if !m.takenUp(name) {
 		// What is served is not what is wanted, and says nothing about it. A wish that
 		// changes nothing is taken up without a word.
 		return m.cfg.Now().Add(time.Second), nil

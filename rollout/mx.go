@@ -68,12 +68,8 @@ func namedAll(hosts []string) string {
 // doubts is what to know of MX hosts that a policy names from now on.
 func doubts(seen state.MXCheck, fresh []string) (text string) {
 	for _, host := range fresh {
-		i := slices.IndexFunc(seen.Findings, func(f state.Finding) bool {
-			about, _, _ := strings.Cut(f.Subject, " (")
-			return about == host && f.Status == state.CheckFail && !aboutNames(f.Code)
-		})
-		if i >= 0 {
-			text += "; senders refuse " + host + " all the same: " + strings.TrimSuffix(strings.TrimPrefix(seen.Findings[i].Text, host+": "), ".")
+		if f, fails := failureOf(host, seen.Findings); fails {
+			text += "; senders refuse " + host + " all the same: " + strings.TrimSuffix(strings.TrimPrefix(f.Text, host+": "), ".")
 		}
 	}
 	if !seen.Validated {

@@ -42,7 +42,7 @@ func (m *Manager) driveAgain(ctx context.Context, d domain, served mtasts.Policy
 	if d.row.Paused {
 		return next, nil
 	}
-	if snapshot, ok := m.cfg.Reconciler.Snapshot(d.name); !ok || !snapshot.Waits.IsZero() {
+	if !m.takenUp(d.name) {
 		return m.cfg.Now().Add(time.Second), nil // it is taken up without a word
 	}
 	f, gates, err := m.lookAt(ctx, d, row, to)
