@@ -101,7 +101,17 @@ func TestMXHostsAreWatched(t *testing.T) {
 	}
 	w.event(state.KindMXRecovered, 1)
 
-	// Another policy is another measure. In enforce a name of an MX host would stay.
+	// In enforce the name of an MX host stays, pinned or not.
+	w.domains[0].mx = []string{"mx1.mail.test"}
+	s.reload()
+	kept := w.await(example, "a name that stays", func(d server.DomainStatus) bool {
+		return strings.Contains(d.Hint, "the policy goes on naming mx2.mail.test")
+	})
+	if !strings.Contains(kept.Body, "mx2.mail.test") {
+		t.Errorf("the policy is %q", kept.Body)
+	}
+
+	// Another policy is another measure.
 	w.domains[0].mx, w.domains[0].lines = []string{"mx1.mail.test"}, `mode = "testing"`
 	s.reload()
 	w.awaitMX(example, true)
