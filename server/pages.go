@@ -106,7 +106,7 @@ func (s *Server) row(d DomainStatus) templates.DomainRow {
 		Mode: d.Mode, ID: d.ID, Certificate: s.certificate(d), Error: d.Trouble(),
 	}
 	if d.Goal != "" || d.Stage != d.Mode {
-		row.Stage = stageText(d)
+		row.Stage = d.StageText()
 	}
 	switch {
 	case !d.InConfig:
@@ -154,7 +154,7 @@ func (s *Server) domainPage(w http.ResponseWriter, r *http.Request) {
 		Certificate: s.certificate(d), CertificateTry: s.stamp(d.CertificateNextTry), CertificateOwn: d.CertificateOwn,
 		LastRun: s.stamp(d.LastRun), NextRun: s.stamp(d.NextRun), DNSAccount: d.DNSAccount,
 		MX: d.MX, MXTrouble: d.MXTrouble && d.InConfig, MXRemedy: d.MXRemedy, MXChecked: s.stamp(d.MXChecked), MXNext: s.stamp(d.MXNext),
-		Stage: stageText(d), RolloutNews: d.RolloutNews, RolloutRemedy: d.RolloutRemedy, Hint: e.Hint, RolloutNext: s.stamp(d.RolloutNext),
+		Stage: d.StageText(), RolloutNews: d.RolloutNews, RolloutRemedy: d.RolloutRemedy, Hint: e.Hint, RolloutNext: s.stamp(d.RolloutNext),
 		Policy: d.Body, PolicyURL: mtasts.PolicyURL(name),
 		Served: f.Served, Refused: f.Refused, FailedHandshakes: f.FailedHandshakes,
 		CountedSince: s.stamp(f.Since), LastServed: s.stamp(f.LastServed),

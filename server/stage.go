@@ -35,20 +35,21 @@ func (d DomainStatus) leftNews(trouble string) string {
 
 // onItsWay says how far a domain is on its way to enforce.
 func onItsWay(d DomainStatus) string {
-	text := stageText(d)
+	text := d.StageText()
 	if !d.RolloutNext.IsZero() {
 		text += ", and looked at next at " + utc(d.RolloutNext)
 	}
 	return "in " + text
 }
 
-// stageText says where a domain is on its way, and where it goes.
-func stageText(d DomainStatus) string {
+// StageText says where a domain is on its way, and where it goes; "" if it has not set
+// out.
+func (d DomainStatus) StageText() string {
 	stage := cmp.Or(d.Stage, "new")
 	switch state.Goal(d.Goal) {
 	case state.GoalEnforce:
 		if d.Stage == string(state.StageEnforce) {
-			return stage + ", on the way to the full max_age"
+			return stage + ", on the way to its full max_age"
 		}
 		return stage + ", on the way to enforce"
 	case state.GoalRetire:

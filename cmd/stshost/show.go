@@ -225,22 +225,6 @@ func modeOf(d server.DomainStatus) string {
 	return d.Mode
 }
 
-// stageOf says where a domain is on its way, and where it goes; "" if it has not
-// set out.
-func stageOf(d server.DomainStatus) string {
-	stage := cmp.Or(d.Stage, "none yet")
-	switch state.Goal(d.Goal) {
-	case state.GoalEnforce:
-		if d.Stage == string(state.StageEnforce) {
-			return stage + ", on the way to its full max_age"
-		}
-		return stage + ", on the way to enforce"
-	case state.GoalRetire:
-		return stage + ", on the way out of MTA-STS"
-	}
-	return d.Stage
-}
-
 // proxysCertificate stands for a certificate that a reverse proxy has.
 const proxysCertificate = "the proxy's"
 
@@ -266,7 +250,7 @@ func printDomain(w io.Writer, d server.DomainStatus) error {
 	if d.MaxAge > 0 {
 		row("max_age", duration(time.Duration(d.MaxAge)*time.Second))
 	}
-	row("stage", stageOf(d))
+	row("stage", d.StageText())
 	row("id", d.ID)
 	if d.CertificateExternal {
 		row("certificate", proxysCertificate)
