@@ -108,7 +108,7 @@ func (m *model) restart(t *rapid.T) {
 }
 
 // guarded reports whether the record of a domain announces an enforce policy, and db
-// knows of nothing that was served after it. The caller holds w.mu.
+// knows of nothing that was served or ordered after it. The caller holds w.mu.
 func (w *modelWorld) guarded(domain string, db *database) bool {
 	f := w.fates[domain]
 	rec, err := mtasts.FindRecord(w.txt[mtasts.RecordName(domain)])
@@ -118,6 +118,9 @@ func (w *modelWorld) guarded(domain string, db *database) bool {
 	made, _ := mtasts.IDTime(rec.ID)
 	if row := db.rows[domain]; row.BodySHA256 != "" && row.Since.After(made) {
 		return false // it was lowered, and not announced yet
+	}
+	if r, known := db.rollouts[domain]; known && r.Stage != state.StageEnforce && r.Entered.After(made) {
+		return false // its operator had ordered it down, and nothing came of it yet
 	}
 	p, err := mtasts.ParsePolicy([]byte(f.ids[rec.ID]))
 	return err == nil && p.Mode == mtasts.ModeEnforce
