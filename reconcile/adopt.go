@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/stshost/stshost/internal/state"
 	"github.com/stshost/stshost/mtasts"
@@ -38,18 +39,43 @@ func (t *task) decideFirst(ctx context.Context) error {
 		return t.adopt(ctx, *found.policy, found.body)
 	case t.wanted.Mode != "":
 		return nil // pinned
-	case t.row.Adopted && !slices.ContainsFunc(found.ids, func(id string) bool {
-		made, ours := mtasts.IDTime(id)
-		return ours && made.After(t.row.Since) // an older store was restored
-	}):
-		return nil // adopted by an earlier look
-	case len(found.ids) > 0:
+	case t.row.Adopted:
+		if last, err := t.lastSeen(ctx); err != nil || !announcedAfter(found.ids, last) {
+			return err // adopted by an earlier look
+		}
+		// An older store was restored: what it adopted was not the last policy.
+	}
+	if len(found.ids) > 0 {
 		return t.adoptByDigest(ctx, found)
 	}
 	// No record: senders see no MTA-STS here, and the domain starts in
 	// testing. That is journalled with the body and not before, so that a
 	// record that appears until then still counts.
 	return nil
+}
+
+// lastSeen is when a policy of the domain was last seen out there, or served, as
+// far as the ledger knows.
+func (t *task) lastSeen(ctx context.Context) (time.Time, error) {
+	ledger, err := t.cfg.Journal.Bodies(ctx, t.wanted.Domain)
+	if err != nil {
+		return time.Time{}, err
+	}
+	var last time.Time
+	for _, b := range ledger {
+		if b.LastServed.After(last) {
+			last = b.LastServed
+		}
+	}
+	return last, nil
+}
+
+// announcedAfter reports whether one of ids is of our making and later than since.
+func announcedAfter(ids []string, since time.Time) bool {
+	return slices.ContainsFunc(ids, func(id string) bool {
+		made, ours := mtasts.IDTime(id)
+		return ours && made.After(since)
+	})
 }
 
 // lookUp asks for record and policy as they stand. An error means that it

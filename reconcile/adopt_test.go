@@ -117,6 +117,39 @@ func TestLostStoreAndChangedConfigWaits(t *testing.T) {
 	})
 }
 
+// A backup from between the adoption and the first body knows of no later policy,
+// however often the domain was tried since.
+func TestOlderAdoptionIsNotBelieved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab()
+		early := mtasts.Policy{Mode: mtasts.ModeTesting, MX: []string{"mx1.example.com"}, MaxAge: time.Hour}
+		l.txt["_mta-sts.example.com"] = []string{"v=STSv1; id=1;"}
+		l.elsewhere[example], l.problem = render(t, early), "refused"
+		p := l.start(t, want(example, "mx1.example.com"))
+		settleFor(time.Minute)
+		wantStep(t, p, state.WaitingCertificate)
+		restore := l.backUp()
+		p.stop()
+
+		time.Sleep(30 * day)
+		late := mtasts.Policy{Mode: mtasts.ModeEnforce, MX: []string{"gone.example.com"}, MaxAge: time.Hour}
+		l.txt["_mta-sts.example.com"] = []string{mtasts.Record{ID: mtasts.NewID(time.Now(), []byte(render(t, late)))}.String()}
+		delete(l.elsewhere, example)
+		restore()
+		l.recordErr = errors.New("server failure")
+		p = l.start(t, want(example, "mx1.example.com"))
+		defer p.stop()
+		settleFor(time.Hour)
+		l.mu.Lock()
+		l.recordErr, l.problem = nil, ""
+		l.mu.Unlock()
+		settleFor(day)
+		if d := p.state(t, example); len(l.served) != 0 || !strings.Contains(d.Remedy, `mode = "enforce"`) {
+			t.Errorf("serves %q, remedy %q; want nothing and the question", l.served, d.Remedy)
+		}
+	})
+}
+
 func TestUnknownRecordBlocksTheFirstBody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab()
