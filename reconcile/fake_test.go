@@ -51,6 +51,7 @@ type lab struct {
 	pushErr    error
 	fetchErr   error
 	journal    error // the store refuses writes
+	doubt      error // the store takes a body and reports this
 	unreadable error // the store refuses reads
 	onOrder    func(host string)
 	lookups    int            // fetches of a policy so far
@@ -157,7 +158,7 @@ func (l *lab) ServeBody(_ context.Context, d state.Domain, b state.Body, at time
 		entries = append(entries, b)
 	}
 	l.ledger[d.Name] = entries
-	return nil
+	return l.doubt
 }
 
 func (l *lab) AddBody(_ context.Context, b state.Body) error {

@@ -197,12 +197,15 @@ type domain struct {
 	// compared says that the journal has been held against DNS in this life, or
 	// that the id was made in it. It belongs to the worker, as row does.
 	compared bool
-	place    string             // where the record stood when it was last seen; "" if not in this life
-	moved    bool               // that is another place than before, and no push came after it
-	asOf     time.Time          // until then the journal knew of every announcement; zero: not looked at yet
-	again    bool               // woken while running
-	drop     bool               // it is to be forgotten, whatever senders hold
-	cancel   context.CancelFunc // ends the run under way
+	// unsure says that the journal may have taken another body although it reported
+	// failure. It belongs to the worker.
+	unsure bool
+	place  string             // where the record stood when it was last seen; "" if not in this life
+	moved  bool               // that is another place than before, and no push came after it
+	asOf   time.Time          // until then the journal knew of every announcement; zero: not looked at yet
+	again  bool               // woken while running
+	drop   bool               // it is to be forgotten, whatever senders hold
+	cancel context.CancelFunc // ends the run under way
 	// unwritten is the row with the last outcome that the journal has, while it
 	// did not take those since: nil if it has the last. It belongs to the worker.
 	unwritten *state.Domain

@@ -65,7 +65,11 @@ func (t *task) run(ctx context.Context) error {
 		t.d.asOf = cmp.Or(t.d.asOf, knownUntil(t.row))
 		// Name servers that cannot be asked hold nothing up yet: announce asks
 		// them again, and changes nothing there before they answer.
-		if views, err := t.cfg.DNS.Observe(ctx, t.wanted.Target); err == nil {
+		views, err := t.cfg.DNS.Observe(ctx, t.wanted.Target)
+		if ctx.Err() != nil { // but for a process that is about to end
+			return ctx.Err()
+		}
+		if err == nil {
 			t.notePlace(views)
 			if err := t.catchUp(ctx, views); err != nil {
 				return err
@@ -209,9 +213,16 @@ func (t *task) serve(ctx context.Context, policy mtasts.Policy, body []byte) err
 		Domain: t.wanted.Domain, SHA256: digest, Body: body,
 		Mode: policy.Mode, MaxAge: policy.MaxAge, FirstServed: now,
 	}
+	if t.d.unsure {
+		if err := t.stillServed(ctx, now); err != nil {
+			return err
+		}
+	}
 	if err := t.cfg.Journal.ServeBody(ctx, next, b, now); err != nil {
+		t.d.unsure = true
 		return err
 	}
+	t.d.unsure = false
 	before := t.row
 	t.commit(next)
 	t.cfg.Publisher.Set(t.wanted.Domain, body)
@@ -221,6 +232,22 @@ func (t *task) serve(ctx context.Context, policy mtasts.Policy, body []byte) err
 	if t.unseen != nil {
 		t.log.Warn("a record announced a policy that could not be fetched, so the domain starts in testing", "domain", t.wanted.Domain,
 			"reason", t.unseen, "remedy", unseenRemedy)
+	}
+	return nil
+}
+
+// stillServed enters in the ledger that the body before was served until now: a write
+// that came back as failed may have closed it too early.
+func (t *task) stillServed(ctx context.Context, now time.Time) error {
+	ledger, err := t.cfg.Journal.Bodies(ctx, t.wanted.Domain)
+	if err != nil {
+		return err
+	}
+	for _, b := range ledger {
+		if b.SHA256 == t.row.BodySHA256 {
+			b.LastServed = now
+			return t.cfg.Journal.AddBody(ctx, b)
+		}
 	}
 	return nil
 }

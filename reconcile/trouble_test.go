@@ -249,3 +249,30 @@ func TestBackBeforeTheRunHasEnded(t *testing.T) {
 		wantStep(t, p, state.Confirmed)
 	})
 }
+
+// A store that takes a body and reports failure closes the one before in the ledger,
+// which goes on being served: senders may hold it for as long as it really was.
+func TestBodyThatTheStoreTookUnseen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab()
+		p := l.start(t, want(example, "mx1.example.com"))
+		defer p.stop()
+		settleFor(time.Minute)
+		before := string(l.serving(example))
+		l.change(func() { l.doubt = errors.New("the connection broke") })
+		p.set(t, want(example, "mx2.example.com"))
+		settleFor(3 * time.Hour)
+		if got := string(l.serving(example)); got != before {
+			t.Fatalf("serves %q, which the store has not confirmed", got)
+		}
+		l.change(func() { l.doubt = nil })
+		healed := time.Now()
+		settleFor(day)
+		wantStep(t, p, state.Confirmed)
+		for _, b := range l.ledger[example] {
+			if string(b.Body) == before && b.LastServed.Before(healed) {
+				t.Errorf("the ledger has the body before as served until %s, it was until after %s", b.LastServed, healed)
+			}
+		}
+	})
+}

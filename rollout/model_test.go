@@ -244,10 +244,22 @@ func (m *model) reload(abandon Abandon) error {
 			all = append(all, f.conf.domain(d))
 		}
 	}
+	// The first step of one that returns may come before SetDomains does.
+	var returning []*fate
+	m.w.mu.Lock()
+	for i := range all {
+		if f := m.w.fates[all[i].Wanted.Domain]; f.live == nil {
+			f.live, returning = &all[i], append(returning, f)
+		}
+	}
+	m.w.mu.Unlock()
 	_, err := m.mgr.SetDomains(context.Background(), all, abandon)
 	m.w.mu.Lock()
 	defer m.w.mu.Unlock()
 	if err != nil {
+		for _, f := range returning {
+			f.live = nil
+		}
 		return err
 	}
 	for d, f := range m.w.fates {
