@@ -123,6 +123,11 @@ func (m *model) rollback(t *rapid.T) {
 func (m *model) retire(t *rapid.T) {
 	d, f := m.domain(t)
 	m.lower(t, f, func(ctx context.Context) error { _, err := m.mgr.Retire(ctx, d); return err })
+	m.w.mu.Lock()
+	defer m.w.mu.Unlock()
+	if r := m.w.db.rollouts[d]; r.Left && r.Back != nil { // it left, and may still return
+		f.back = &place{r.Back.Stage, r.Back.MaxAge}
+	}
 }
 
 // lower gives an order that ends all others.
