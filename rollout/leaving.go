@@ -57,7 +57,7 @@ func (m *Manager) known(ctx context.Context, name string) (bool, error) {
 	switch {
 	case !ok || s.State.BodySHA256 == "":
 		return false, nil
-	case s.State.ID != "" || s.State.Adopted:
+	case s.State.ID != "" || s.State.FormerID != "" || s.State.Adopted:
 		return true, nil
 	}
 	ledger, err := m.cfg.Store.Bodies(ctx, name)

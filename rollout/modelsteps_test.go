@@ -23,7 +23,7 @@ var tells = map[string]func(a, b *state.Rollout) bool{
 	state.KindRolloutPaused: func(a, b *state.Rollout) bool { return a != nil && (b == nil || a.Paused != b.Paused) },
 	state.KindRolloutBack:   func(a, b *state.Rollout) bool { return a == nil || b == nil || a.Stage != b.Stage || a.Goal != b.Goal },
 	state.KindRolloutRetired: func(a, b *state.Rollout) bool {
-		return a == nil || b == nil || a.Stage != b.Stage || !a.Entered.Equal(b.Entered)
+		return a == nil || b == nil || a.Stage != b.Stage || a.Goal != b.Goal || !a.Entered.Equal(b.Entered)
 	},
 	state.KindDomainLeft: func(a, b *state.Rollout) bool { return b != nil && b.Left && (a == nil || !a.Left) },
 	state.KindMXAccepted: func(a, b *state.Rollout) bool { return b != nil && (a == nil || !slices.Equal(a.MX, b.MX)) },
