@@ -3,9 +3,12 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -302,10 +305,19 @@ func (h *mailHost) offer(notAfter time.Time, names ...string) {
 		}
 		cfg.Certificate = &cert
 	}
-	var err error
-	if h.mx, err = lab.StartMX(cfg); err != nil {
+	mx, err := lab.StartMX(cfg)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		// Somebody else on this machine has the port, maybe since the host was closed:
+		// it moves, as a host may.
+		ip := "127.0.1" + h.addr[strings.LastIndex(h.addr, "."):strings.LastIndex(h.addr, ":")]
+		cfg.Addr = net.JoinHostPort(ip, strconv.Itoa(h.w.lab.SMTPPort))
+		h.leadTo(ip)
+		mx, err = lab.StartMX(cfg)
+	}
+	if err != nil {
 		h.w.t.Fatal(err)
 	}
+	h.mx = mx
 }
 
 // dnsDown has the DNS refuse changes of a domain's record until up.
