@@ -140,9 +140,7 @@ func TestOlderAdoptionIsNotBelieved(t *testing.T) {
 		p = l.start(t, want(example, "mx1.example.com"))
 		defer p.stop()
 		settleFor(time.Hour)
-		l.mu.Lock()
-		l.recordErr, l.problem = nil, ""
-		l.mu.Unlock()
+		l.change(func() { l.recordErr, l.problem = nil, "" })
 		settleFor(day)
 		if d := p.state(t, example); len(l.served) != 0 || !strings.Contains(d.Remedy, `mode = "enforce"`) {
 			t.Errorf("serves %q, remedy %q; want nothing and the question", l.served, d.Remedy)

@@ -3,9 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -309,9 +307,9 @@ func (h *mailHost) offer(notAfter time.Time, names ...string) {
 	if errors.Is(err, syscall.EADDRINUSE) {
 		// Somebody else on this machine has the port, maybe since the host was closed:
 		// it moves, as a host may.
-		ip := "127.0.1" + h.addr[strings.LastIndex(h.addr, "."):strings.LastIndex(h.addr, ":")]
-		cfg.Addr = net.JoinHostPort(ip, strconv.Itoa(h.w.lab.SMTPPort))
-		h.leadTo(ip)
+		h.addr = strings.Replace(h.addr, "127.0.0.", "127.0.1.", 1)
+		cfg.Addr = h.addr
+		h.leadTo(strings.TrimSuffix(h.addr, fmt.Sprintf(":%d", h.w.lab.SMTPPort)))
 		mx, err = lab.StartMX(cfg)
 	}
 	if err != nil {
